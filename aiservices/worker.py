@@ -1,0 +1,145 @@
+"""The worker process: jobs and chores until it is told to stop.
+
+A stop is quick: what another worker can go on with is handed over at once, with nothing lost and no death counted. Only
+what cannot be resumed, a call that the provider has not answered yet, is waited for.
+"""
+
+import contextlib
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any
+
+import structlog
+from django.conf import settings
+from django.db import DatabaseError, InterfaceError
+
+from aiservices import housekeeping
+from aiservices.jobs import Queue, run, under_way
+from aiservices.models import Generation
+from waule import connection_pool
+from waule.errors import WauleError
+
+POLL_SECONDS = 0.5
+DRAIN_SECONDS = 60.0  # a stopping worker waits so long for what cannot be resumed elsewhere
+NOTICE_SECONDS = 1.0  # and so long for its threads to notice that their job was handed over
+DRAIN_LOOK_SECONDS = 0.2
+CHORE_LOOK_SECONDS = 1.0
+CHORE_STOP_SECONDS = 3.0  # for chores under way
+logger = structlog.get_logger(__name__)
+
+
+def run_worker(*, concurrency: int) -> None:
+    """Does jobs and chores until SIGTERM or SIGINT; a second one ends it at once."""
+    stopping = threading.Event()
+    with stop_on_signals(stopping):
+        work(concurrency=concurrency, stop=stopping)
+
+
+def work(*, concurrency: int, stop: threading.Event) -> None:
+    """Does jobs and chores until `stop` is set."""
+    connection_pool.lend_connections()
+    logger.info("worker_started", concurrency=concurrency, engine=settings.TASK_ENGINE)
+    with keeping_house(stop):
+        if settings.TASK_ENGINE == "celery":
+            from aiservices import celery_app  # celery is loaded where it is used
+
+            celery_app.run_worker(concurrency=concurrency, stopping=stop, drain=drain)
+        else:
+            Worker(concurrency=concurrency, stopping=stop).run()
+    logger.info("worker_stopped")
+
+
+@contextlib.contextmanager
+def keeping_house(stop: threading.Event) -> Iterator[None]:
+    """Chores are done meanwhile, in threads of their own: those that may have to wait for a service hold up no others."""
+    keepers = [
+        threading.Thread(target=_keep_house, args=(housekeeping.do_due, tasks, stop), name=name, daemon=True)
+        for name, tasks in (
+            ("chores", housekeeping.AT_HOME),
+            ("chores-outside", housekeeping.OUTSIDE),
+            ("chores-figures", housekeeping.FIGURES),
+            ("chores-long", housekeeping.LONG),
+        )
+    ]
+    for keeper in keepers:
+        keeper.start()
+    yield
+    for keeper in keepers:
+        keeper.join(CHORE_STOP_SECONDS / len(keepers))
+
+
+def _keep_house(do_due: Callable[[Any], object], tasks: Any, stop: threading.Event) -> None:
+    while not stop.is_set():
+        do_due(tasks)
+        stop.wait(CHORE_LOOK_SECONDS)
+
+
+@contextlib.contextmanager
+def stop_on_signals(stopping: threading.Event) -> Iterator[None]:
+    def stop(number: int, _frame: FrameType | None) -> None:
+        if stopping.is_set():
+            raise SystemExit(128 + number)
+        stopping.set()
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class Worker:
+    """The embedded engine: looks for due jobs and does each in a thread of its own, `concurrency` at a time."""
+
+    def __init__(self, *, concurrency: int, stopping: threading.Event) -> None:
+        self.slots = threading.Semaphore(concurrency)
+        self.stopping = stopping
+        self.queue = Queue()
+
+    def run(self) -> None:
+        while not self.stopping.is_set():
+            if not self.slots.acquire(timeout=POLL_SECONDS):
+                continue
+            job = self.look()
+            if job is None:
+                self.slots.release()
+                self.stopping.wait(POLL_SECONDS)
+                continue
+            under_way.begin(job)  # here: a stop that comes now must see it
+            threading.Thread(target=self.do, args=(job,), name=f"job-{job.id}", daemon=True).start()
+        drain()
+
+    def look(self) -> Generation | None:
+        """The next job; a database that is away is looked for again."""
+        try:
+            return self.queue.claim()
+        except (WauleError, DatabaseError, InterfaceError):
+            logger.exception("jobs_not_seen")
+            connection_pool.give_back()
+            return None
+
+    def do(self, job: Generation) -> None:
+        connection_pool.begin()
+        try:
+            run(job)
+        finally:
+            connection_pool.end()
+            self.slots.release()
+
+
+def drain() -> None:
+    """Hands over what others can go on with, waits for the rest, and leaves what is not done by then to whoever comes next.
+
+    In short steps, so that a second signal is heard.
+    """
+    deadline = time.monotonic() + DRAIN_SECONDS
+    while under_way.hand_over() and time.monotonic() < deadline:
+        time.sleep(DRAIN_LOOK_SECONDS)
+    under_way.let_go()
+    deadline = time.monotonic() + NOTICE_SECONDS
+    while under_way.is_busy and time.monotonic() < deadline:
+        time.sleep(DRAIN_LOOK_SECONDS)

@@ -1,0 +1,57 @@
+"""Fills a throw-away database: tenants with accounts full of credits, one priced model, one key. Prints what there is.
+
+Run as a process of its own, with DATABASE_URL naming that database: python -m benchmarks.seed COUNT
+"""
+
+import json
+import os
+import sys
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "waule.settings")
+
+import django
+
+django.setup()
+
+from django.db import transaction  # noqa: E402
+
+from aiservices.models import AIModel  # noqa: E402
+from billing.ledger import Books  # noqa: E402
+from billing.models import Account, BillingRule, Kind  # noqa: E402
+from billing.services import BatchItem, charge_many  # noqa: E402
+from billing.uses import Target, UseRequest  # noqa: E402
+from tenants.models import Tenant  # noqa: E402
+from tenants.services import create_api_key  # noqa: E402
+
+CREDITS = 1_000_000_000
+
+
+def seed(count: int) -> dict[str, object]:
+    model = AIModel.objects.create(model_id="bench", name="Bench", provider="sandbox", type="IMAGE_GENERATION")
+    waits = AIModel.objects.create(model_id="waits", name="Waits", provider="openai", type="IMAGE_GENERATION")
+    for priced in (model, waits):
+        BillingRule.objects.create(name=priced.model_id, model=priced, billing_type="PER_REQUEST", base_credits=7)
+    tenants = Tenant.objects.bulk_create(
+        [Tenant(name=f"Tenant {n}", enabled_models=["*"]) for n in range(count)], batch_size=1000
+    )
+    Account.objects.bulk_create([Account(tenant=tenant, mode="live") for tenant in tenants], batch_size=1000)
+    ids = list(Account.objects.order_by("id").values_list("id", flat=True))
+    for start in range(0, len(ids), 1000):
+        with transaction.atomic():
+            books = Books(ids[start : start + 1000])
+            for account in books.accounts.values():
+                books.post(account, kind=Kind.GIFT, amount=CREDITS, description="seed", actor="bench")
+            books.write()
+    charge_many(items=[BatchItem(Target("tenant", str(tenants[0].id)), UseRequest(model="bench"))], actor="bench")
+    _key, plaintext = create_api_key(tenant=tenants[0], name="bench", actor="bench")
+    assert ids == list(range(ids[0], ids[0] + count)), "accounts are numbered without a gap"
+    return {
+        "tenants": [str(tenant.id) for tenant in tenants],
+        "first_account": ids[0],
+        "key": plaintext,
+        "model": str(model.id),
+    }
+
+
+if __name__ == "__main__":
+    print(json.dumps(seed(int(sys.argv[1]))))

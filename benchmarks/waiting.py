@@ -1,0 +1,111 @@
+"""What callers notice while hundreds of generations wait for a provider: the time of a charge, and what each one weighs."""
+
+import asyncio
+import base64
+import contextlib
+import json
+import os
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from benchmarks.load import request, run
+
+WAITING = 300
+CHARGERS = 4
+FILL_SECONDS = 60
+
+
+class SlowProvider:
+    """An OpenAI-compatible provider that answers nobody until `release` is called."""
+
+    def __init__(self) -> None:
+        picture = BytesIO()
+        Image.new("RGB", (8, 8)).save(picture, "PNG")
+        content = json.dumps({"created": 1, "data": [{"b64_json": base64.b64encode(picture.getvalue()).decode()}]}).encode()
+        head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(content)}\r\nConnection: close\r\n\r\n"
+        self.answer = head.encode() + content
+        self.waiting = 0
+        self.loop = asyncio.new_event_loop()
+        self.released = asyncio.Event()
+        threading.Thread(target=self.loop.run_forever, daemon=True).start()
+        started = asyncio.run_coroutine_threadsafe(asyncio.start_server(self._serve, "127.0.0.1", 0, backlog=1024), self.loop)
+        self.url = f"http://127.0.0.1:{started.result(10).sockets[0].getsockname()[1]}/v1"
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
+        await reader.readexactly(int(length.split(b":")[1]))
+        self.waiting += 1
+        await self.released.wait()
+        self.waiting -= 1
+        writer.write(self.answer)
+        await writer.drain()
+        writer.close()
+
+    def release(self) -> None:
+        """Answers all who wait, and lets the next ones wait again."""
+        self.loop.call_soon_threadsafe(self.released.set)
+        while self.waiting:
+            time.sleep(0.05)
+        self.loop.call_soon_threadsafe(self.released.clear)
+
+
+@contextlib.contextmanager
+def generations_waiting(port: int, key: str, provider: SlowProvider) -> Iterator[None]:
+    """WAITING generations are in flight while the block runs, and have been answered when it ends."""
+    headers = {"Authorization": f"Bearer {key}"}
+    sent = request("POST", "/v1/images/generations", {"model": "waits", "prompt": "a bench"}, **headers)
+    answers: list[Any] = []
+    callers = threading.Thread(target=lambda: answers.append(run(port, WAITING, 0, [sent])))
+    callers.start()
+    deadline = time.monotonic() + FILL_SECONDS
+    while provider.waiting < WAITING:
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"only {provider.waiting} of {WAITING} generations reached the provider")
+        time.sleep(0.05)
+    try:
+        yield
+    finally:
+        provider.release()
+        callers.join()
+    if answers[0].statuses != {200: WAITING}:
+        raise RuntimeError(f"generations were answered with {answers[0].statuses}")
+
+
+def resident_mib(pids: list[int]) -> float:
+    """What the processes keep in memory."""
+    pages = sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in pids)
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def processes_on(port: int) -> list[int]:
+    """The server processes that listen there."""
+    first = subprocess.run(["pgrep", "-of", f"serve --port {port}"], capture_output=True, text=True, check=True).stdout.split()[0]
+    below = subprocess.run(["pgrep", "-P", first], capture_output=True, text=True, check=True).stdout.split()
+    return [int(pid) for pid in below]
+
+
+def measure_waiting(
+    port: int,
+    seconds: float,
+    seeded: dict[str, Any],
+    charges: list[bytes],
+    provider: SlowProvider,
+    connections: Callable[[], int],
+) -> dict[str, float]:
+    """One repeat: p99 of a charge (ms) before and while they wait, MiB for each, and the database connections then."""
+    pids = processes_on(port)
+    idle = run(port, CHARGERS, seconds, charges).percentile(0.99)
+    before = resident_mib(pids)
+    with generations_waiting(port, seeded["key"], provider):
+        weight = (resident_mib(pids) - before) / WAITING
+        held = connections()
+        busy = run(port, CHARGERS, seconds, charges).percentile(0.99)
+    return {"idle_ms": idle, "busy_ms": busy, "mib_each": weight, "connections": held}

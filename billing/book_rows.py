@@ -1,0 +1,224 @@
+"""How the books reach the database: accounts are locked by one statement, and rows are written by one more.
+
+PostgreSQL gets all rows of a transaction as one JSON document in one prepared statement, whatever their number: trips and
+parsing are most of what a short transaction costs. On SQLite, where a statement costs no trip, each kind of row has its own.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from functools import cache
+from operator import attrgetter
+from typing import Any
+from uuid import UUID
+
+from django.db import connection, models
+
+from billing.models import Charge, Hold, LedgerEntry
+from waule.prepared import Prepared
+
+
+@dataclass
+class LockedAccount:
+    """An account whose row is locked; its figures are as they will be when the books are written."""
+
+    id: int
+    balance: int
+    held: int
+    last_seq: int
+    last_entry_at: datetime | None
+    last_hash: str
+    as_locked: tuple[int, int, int]  # balance, held, last_seq
+
+    @property
+    def spendable(self) -> int:
+        return self.balance - self.held
+
+
+# --- locking -------------------------------------------------------------------------------------------------------
+
+_COLUMNS = "id, balance, held, last_seq, last_entry_at, last_hash"
+_DUE = "account_id = a.id AND state = 'held' AND NOT is_pinned AND NOT is_unknown AND expires_at <= {now}"
+
+# The clock is read after the wait for the locks: the sub-select is done first.
+_LOCK = Prepared(
+    f"""
+    SELECT {_COLUMNS}, EXISTS (SELECT 1 FROM billing_hold WHERE {_DUE.format(now="clock_timestamp()")}), clock_timestamp()
+    FROM (SELECT {_COLUMNS} FROM billing_account WHERE id = ANY (%s) ORDER BY id FOR NO KEY UPDATE) AS a
+    """,  # noqa: S608
+    ["bigint[]"],
+)
+
+
+def lock(account_ids: Sequence[int]) -> tuple[list[LockedAccount], bool, datetime]:
+    """The accounts, in the order of the ids, whether one of them has a hold past its time, and the moment of it.
+
+    On SQLite the whole database is locked since the transaction began.
+    """
+    now = datetime.now(UTC)
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            _LOCK.run(cursor, [list(account_ids)])
+        else:
+            marks = ", ".join(["%s"] * len(account_ids))
+            due = _DUE.format(now="%s")
+            cursor.execute(
+                f"SELECT {_COLUMNS}, EXISTS (SELECT 1 FROM billing_hold WHERE {due}), %s "  # noqa: S608
+                f"FROM billing_account AS a WHERE id IN ({marks}) ORDER BY id",
+                [plain(now), plain(now), *account_ids],
+            )
+        rows = cursor.fetchall()
+    accounts = [
+        LockedAccount(pk, balance, held, last_seq, moment(last_at), last_hash, (balance, held, last_seq))
+        for pk, balance, held, last_seq, last_at, last_hash, _is_due, _at in rows
+    ]
+    return accounts, any(row[6] for row in rows), moment(rows[-1][7]) or now if rows else now
+
+
+# --- writing -------------------------------------------------------------------------------------------------------
+
+_MODELS: dict[str, type[models.Model]] = {"holds": Hold, "charges": Charge, "entries": LedgerEntry}
+_ENDED = ("id", "state", "ended_at", "credits_released", "spendable_at_end", "end_reason")
+
+
+def write(
+    *,
+    holds: list[Hold],
+    ended_holds: list[Hold],
+    charges: list[Charge],
+    entries: list[LedgerEntry],
+    accounts: list[LockedAccount],
+) -> None:
+    """Inserts new rows, ends holds, and moves the accounts by a conditional update; gives the entries their ids.
+
+    A row of an account that changed behind its lock stops the transaction.
+    """
+    if connection.vendor == "postgresql":
+        _write_at_once(holds, ended_holds, charges, entries, accounts)
+    else:
+        _write_by_kind(holds, ended_holds, charges, entries, accounts)
+
+
+def _write_at_once(
+    holds: list[Hold], ended: list[Hold], charges: list[Charge], entries: list[LedgerEntry], accounts: list[LockedAccount]
+) -> None:
+    document = {
+        "holds": _objects(Hold, holds),
+        "ended": [dict(zip(_ENDED, attrgetter(*_ENDED)(hold), strict=True)) for hold in ended],
+        "charges": _objects(Charge, charges),
+        "entries": _objects(LedgerEntry, entries),
+        "accounts": [account.__dict__ for account in accounts],
+    }
+    given = tuple((name, len(rows) > 1) for name, rows in document.items() if rows)
+    if not given:
+        return
+    with connection.cursor() as cursor:
+        _statement(given).run(cursor, [json.dumps(document, default=str, separators=(",", ":"))])
+        rows = cursor.fetchall()
+    moved, _account, _seq, _id = rows[0]
+    assert moved == len(accounts), "an account changed behind its lock"
+    ids = {(account_id, seq): pk for _moved, account_id, seq, pk in rows}
+    for entry in entries:
+        entry.id = ids[entry.account_id, entry.seq]
+
+
+@cache
+def _statement(given: tuple[tuple[str, bool], ...]) -> Prepared:
+    """`given`: which kinds of rows there are, and whether more than one. A plan for one row finds it by its index."""
+    steps = ", ".join(f"written_{name} AS ({_step(name, are_many)})" for name, are_many in given)
+    names = [name for name, _are_many in given]
+    moved = "(SELECT count(*) FROM written_accounts)" if "accounts" in names else "0"
+    entries = "written_entries" if "entries" in names else "(SELECT NULL::bigint AS account_id, 0 AS seq, 0 AS id)"
+    return Prepared(
+        f"WITH given AS (SELECT %s AS rows), {steps} SELECT {moved}, account_id, seq, id FROM {entries} AS e",  # noqa: S608
+        ["json"],
+    )
+
+
+def _step(name: str, are_many: bool) -> str:
+    rows = f"given, json_to_recordset(rows->'{name}')" if are_many else f"given, json_to_record(rows->'{name}'->0)"
+    if name == "ended":
+        return f"""
+            UPDATE billing_hold AS h SET state = v.state, ended_at = v.ended_at, credits_released = v.credits_released,
+                spendable_at_end = v.spendable_at_end, end_reason = v.end_reason
+            FROM {rows} AS v(id uuid, state text, ended_at timestamptz, credits_released bigint, spendable_at_end bigint,
+                end_reason text)
+            WHERE h.id = v.id
+        """  # noqa: S608
+    if name == "accounts":
+        return f"""
+            UPDATE billing_account AS a SET balance = v.balance, held = v.held, last_seq = v.last_seq,
+                last_entry_at = v.last_entry_at, last_hash = v.last_hash
+            FROM {rows} AS v(id bigint, balance bigint, held bigint, last_seq bigint, last_entry_at timestamptz,
+                last_hash text, as_locked json)
+            WHERE a.id = v.id AND a.balance = (v.as_locked->>0)::bigint AND a.held = (v.as_locked->>1)::bigint
+                AND a.last_seq = (v.as_locked->>2)::bigint
+            RETURNING 1
+        """  # noqa: S608
+    model = _MODELS[name]
+    columns = ", ".join(field.column for field in _fields(model))
+    types = ", ".join(f"{field.column} {field.db_type(connection)}" for field in _fields(model))
+    returning = "RETURNING account_id, seq, id" if model is LedgerEntry else ""
+    return f"INSERT INTO {model._meta.db_table} ({columns}) SELECT {columns} FROM {rows} AS v({types}) {returning}"  # noqa: S608
+
+
+def _objects(model: type[models.Model], rows: Iterable[models.Model]) -> list[dict[str, Any]]:
+    names = [field.column for field in _fields(model)]
+    values_of = attrgetter(*[field.attname for field in _fields(model)])
+    return [dict(zip(names, values_of(row), strict=True)) for row in rows]
+
+
+@cache
+def _fields(model: type[models.Model]) -> tuple[Any, ...]:
+    """Its columns but a number that the database gives."""
+    return tuple(field for field in model._meta.concrete_fields if not isinstance(field, models.AutoField))
+
+
+def _write_by_kind(
+    holds: list[Hold], ended: list[Hold], charges: list[Charge], entries: list[LedgerEntry], accounts: list[LockedAccount]
+) -> None:
+    with connection.cursor() as cursor:
+        for model, rows in ((Hold, holds), (Charge, charges), (LedgerEntry, entries)):
+            if rows:
+                columns = [field.column for field in _fields(model)]
+                cursor.executemany(
+                    f"INSERT INTO {model._meta.db_table} ({', '.join(columns)}) "  # noqa: S608
+                    f"VALUES ({', '.join(['%s'] * len(columns))})",
+                    [[plain(value) for value in given.values()] for given in _objects(model, rows)],
+                )
+        if entries:
+            cursor.execute("SELECT last_insert_rowid()")
+            (last,) = cursor.fetchone()
+            for number, entry in enumerate(reversed(entries)):  # nobody else writes meanwhile: the numbers have no gap
+                entry.id = last - number
+        for hold in ended:
+            cursor.execute(
+                "UPDATE billing_hold SET state = %s, ended_at = %s, credits_released = %s, spendable_at_end = %s, "
+                "end_reason = %s WHERE id = %s",
+                [plain(getattr(hold, name)) for name in (*_ENDED[1:], "id")],
+            )
+        for account in accounts:
+            cursor.execute(
+                "UPDATE billing_account SET balance = %s, held = %s, last_seq = %s, last_entry_at = %s, last_hash = %s "
+                "WHERE id = %s AND balance = %s AND held = %s AND last_seq = %s",
+                [plain(value) for value in tuple(account.__dict__.values())[1:6]] + [account.id, *account.as_locked],
+            )
+            assert cursor.rowcount == 1, "an account changed behind its lock"
+
+
+def plain(value: Any) -> Any:
+    """A value as SQLite keeps it."""
+    if isinstance(value, dict):
+        return json.dumps(value)
+    if isinstance(value, UUID):
+        return value.hex
+    if isinstance(value, datetime):
+        return connection.ops.adapt_datetimefield_value(value)
+    return str(value) if isinstance(value, date | str) else value
+
+
+def moment(value: datetime | str | None) -> datetime | None:
+    """A moment as this database gives it, in UTC."""
+    read = datetime.fromisoformat(value) if isinstance(value, str) else value
+    return read.replace(tzinfo=UTC) if read is not None and read.tzinfo is None else read

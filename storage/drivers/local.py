@@ -1,0 +1,90 @@
+"""Files under MEDIA_ROOT, which waule (or a web server in front of it) serves."""
+
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from django.conf import settings
+
+from storage.drivers.base import MAX_LISTED, Driver, Listed
+from storage.errors import BucketProblem
+
+INCOMING = ".incoming"  # unfinished files; never served
+
+
+class LocalDriver(Driver):
+    name = "local"
+
+    def put(self, key: str, source: bytes | Path, *, content_type: str) -> None:
+        """Writes the file whole or not at all. Its type is told by its name when it is served."""
+        target = path_of(key)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        draft = incoming() / secrets.token_hex(16)
+        try:
+            if isinstance(source, Path):
+                shutil.move(source, draft)
+            else:
+                draft.write_bytes(source)
+            with draft.open("rb") as file:
+                os.fsync(file.fileno())
+            draft.chmod(0o644)
+            draft.replace(target)
+        except BaseException:
+            draft.unlink(missing_ok=True)
+            raise
+
+    def get(self, key: str, target: Path, *, part: tuple[int, int] | None = None) -> None:
+        try:
+            if part is None:
+                shutil.copyfile(path_of(key), target)
+                return
+            with path_of(key).open("rb") as file:
+                file.seek(part[0])
+                target.write_bytes(file.read(part[1] - part[0] + 1))
+        except FileNotFoundError:
+            raise BucketProblem("key") from None
+
+    def delete(self, key: str) -> None:
+        path_of(key).unlink(missing_ok=True)
+
+    def exists(self, key: str) -> bool:
+        return path_of(key).is_file()
+
+    def listing(self, prefix: str, *, page: int = MAX_LISTED) -> Iterator[Listed]:
+        yield from _walk(Path(settings.MEDIA_ROOT), "", prefix)
+
+    def url(self, key: str, *, seconds: int) -> str:
+        return f"{settings.PUBLIC_URL}{settings.MEDIA_URL}{key}"
+
+
+def path_of(key: str) -> Path:
+    """Where a key lies. Keys are ours: a hash below the owner's folder."""
+    return Path(settings.MEDIA_ROOT) / key
+
+
+def incoming() -> Path:
+    """Where files lie before they are whole: on the same disk, and served to nobody."""
+    folder = Path(settings.MEDIA_ROOT) / INCOMING
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _walk(folder: Path, above: str, prefix: str) -> Iterator[Listed]:
+    """What lies in `folder`, whose keys begin with `above`. Folders are sorted by their key with its slash, as whole keys are."""
+    try:
+        with os.scandir(folder) as found:
+            entries = sorted(((above + each.name + "/" * each.is_dir(follow_symlinks=False), each) for each in found), key=_bytes)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    for key, entry in entries:
+        if key.endswith("/"):
+            if not key.startswith(INCOMING) and (key.startswith(prefix) or prefix.startswith(key)):
+                yield from _walk(Path(entry.path), key, prefix)
+        elif key.startswith(prefix):
+            yield Listed(key, entry.stat().st_size)
+
+
+def _bytes(entry: tuple[str, os.DirEntry[str]]) -> bytes:
+    return os.fsencode(entry[0])

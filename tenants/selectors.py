@@ -1,0 +1,89 @@
+"""Reads of tenants, users and keys."""
+
+from typing import Any
+
+from django.db.models import F, Sum
+from django.utils import timezone
+
+from tenants.api_keys import looks_valid
+from tenants.errors import TenantNotFound
+from tenants.models import ApiKey, Tenant
+from waule.encryption import keyed_hash
+from waule.ids import parse_uuid
+from waule.prepared import PreparedQuery
+
+
+def find_api_key(plaintext: str) -> ApiKey | None:
+    """The key, its tenant at hand, if it is neither expired nor revoked. A mistyped one costs no query."""
+    if not looks_valid(plaintext):
+        return None
+    key = ApiKey.objects.select_related("tenant").defer("webhook_secret").filter(key_hash=keyed_hash(plaintext)).first()
+    return key if key is not None and key.is_valid(timezone.now()) else None
+
+
+def find_tenant(tenant_id: str) -> Tenant:
+    """The tenant with this id.
+
+    Raises:
+        TenantNotFound: nobody has it.
+    """
+    key = parse_uuid(tenant_id)
+    tenant = Tenant.objects.filter(id=key).first() if key else None
+    if tenant is None:
+        raise TenantNotFound
+    return tenant
+
+
+def _key_with_account(key_hash: str) -> Any:
+    # Accounts and buckets belong to apps above this one; reverse relations lead there without an import.
+    return ApiKey.objects.filter(key_hash=key_hash, tenant__accounts__mode=F("mode")).values_list(
+        "id", "mode", "expires_at", "revoked_at", "last_used_at",
+        "tenant__id", "tenant__name", "tenant__enabled_models", "tenant__is_active",
+        "tenant__accounts__balance", "tenant__accounts__held", "tenant__oss_config__mode",
+    )  # fmt: skip
+
+
+_KEY_WITH_ACCOUNT = PreparedQuery(_key_with_account, [""], ["text"])
+
+
+def find_tenant_by_id_or_name(text: str) -> Tenant:
+    """The tenant with this id, or the only one of this name.
+
+    Raises:
+        TenantNotFound: nobody has it, or several have the name.
+    """
+    if parse_uuid(text):
+        return find_tenant(text)
+    found = list(Tenant.objects.filter(name=text)[:2])
+    if len(found) != 1:
+        raise TenantNotFound
+    return found[0]
+
+
+def find_api_key_with_account(plaintext: str) -> ApiKey | None:
+    """As `find_api_key`, with `spendable` of the account of the key's mode, and `oss_mode`; one query.
+
+    Holds past their time are taken off what is held (`ApiKey.tenant.accounts.holds`): what they held can be spent.
+    """
+    if not looks_valid(plaintext):
+        return None
+    row = _KEY_WITH_ACCOUNT.first(keyed_hash(plaintext))
+    if row is None:
+        return None
+    pk, mode, expires_at, revoked_at, last_used_at, tenant_id, name, enabled_models, is_active, balance, held, oss_mode = row
+    tenant = Tenant(id=tenant_id, name=name, enabled_models=enabled_models, is_active=is_active)
+    key = ApiKey(id=pk, mode=mode, expires_at=expires_at, revoked_at=revoked_at, last_used_at=last_used_at, tenant=tenant)
+    if not key.is_valid(timezone.now()):
+        return None
+    due = 0
+    if held:
+        accounts: Any = tenant.accounts.filter(
+            mode=key.mode,
+            holds__state="held",
+            holds__is_pinned=False,
+            holds__is_unknown=False,
+            holds__expires_at__lte=timezone.now(),
+        )
+        due = accounts.aggregate(credits=Sum("holds__credits"))["credits"] or 0
+    key.spendable, key.oss_mode = balance - held + due, oss_mode  # type: ignore[attr-defined]
+    return key

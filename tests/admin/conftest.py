@@ -1,0 +1,98 @@
+"""Staff who are logged in, and a little history for their lists."""
+
+from datetime import timedelta
+
+import pytest
+from django.core.cache import cache
+from django.utils import timezone
+
+from aiservices.models import AIModel, GeminiKey, Generation, SoraToken
+from billing.models import Account, Charge, Hold, LedgerEntry, Refund
+from storage.models import OssConfig, StoredObject
+from tenants.models import ApiKey, AuditEntry, Tenant, User
+from waule.encryption import keyed_hash, mask
+
+GEMINI_SECRET = "AIzaPlantedGeminiSecret0123456789"
+SORA_SECRET = "eyPlantedSoraSecret.0123456789.abcdef"
+BUCKET_SECRET = "PlantedBucketSecret9876543210"
+SECRETS = (GEMINI_SECRET, SORA_SECRET, BUCKET_SECRET)
+
+
+@pytest.fixture(autouse=True)
+def fresh_figures():
+    """The first page keeps its figures for half a minute; a test must not see another's."""
+    cache.clear()
+
+
+@pytest.fixture
+def root(db) -> User:
+    return User.objects.create_superuser("root", "root@example.com", "correct horse battery")
+
+
+@pytest.fixture
+def admin_client(client, root):
+    client.force_login(root)
+    return client
+
+
+def make_history(count: int = 3) -> Tenant:
+    """A tenant with `count` rows of everything."""
+    now = timezone.now()
+    tenant = Tenant.objects.create(name="Acme", enabled_models=["*"])
+    account, _ = Account.objects.get_or_create(tenant=tenant, mode="live")
+    model = AIModel.objects.create(model_id="painter", name="Painter", provider="sandbox", type="IMAGE_GENERATION")
+    OssConfig.objects.create(tenant=tenant, mode="custom", bucket="acme", access_key_secret=BUCKET_SECRET)
+    for number in range(count):
+        key = ApiKey.objects.create(tenant=tenant, name=f"key {number}", masked=f"wk_live_…{number}", key_hash=f"{number:064d}")
+        hold = Hold.objects.create(
+            account=account, model=model, credits=5, expires_at=now + timedelta(hours=1), created_at=now, state="held"
+        )
+        charge = Charge.objects.create(account=account, model=model, credits=7, refunded=1, hold=hold, created_at=now)
+        entry = LedgerEntry.objects.create(
+            account=account,
+            seq=account.entries.count() + 1,
+            kind="CONSUME",
+            amount=-7,
+            balance=100,
+            charge=charge,
+            spendable=100,
+            created_at=now,
+            hash="0" * 64,
+            description="=HYPERLINK(1)",
+        )
+        Refund.objects.create(
+            charge=charge,
+            credits=1,
+            total_after=1,
+            is_full=False,
+            reason="a test",
+            entry=entry,
+            account=account,
+            spendable_after=1,
+            created_at=now,
+        )
+        Generation.objects.create(
+            type="image",
+            tenant=tenant,
+            api_key=key,
+            model=model,
+            prompt=f"<script>alert({number})</script> a whale",
+            state="succeeded",
+            charge=charge,
+            credits_charged=7,
+            outputs=[{"url": f"http://127.0.0.1:3000/media/{number}.png"}],
+        )
+        AuditEntry.objects.create(actor="admin:root", action="key.revoked", target_name=f"key {number}", reason="a test")
+        StoredObject.objects.create(tenant=tenant, object_key=f"a/{number}.png", size_bytes=10)
+        for cls, secret in ((GeminiKey, GEMINI_SECRET), (SoraToken, SORA_SECRET)):
+            unique = f"{number}{secret}" if number else secret
+            cls.objects.create(name=f"{number}", secret=unique, fingerprint=keyed_hash(unique), masked=mask(unique))
+        User.objects.create_user(f"user{number}", f"user{number}@example.com", "x")
+        Tenant.objects.create(name=f"Tenant {number}")
+    Account.objects.filter(pk=account.pk).update(last_seq=account.entries.count(), balance=100)
+    return tenant
+
+
+@pytest.fixture
+def history(db) -> Tenant:
+    return make_history()

@@ -1,0 +1,102 @@
+"""The price simulator and the rehearsal of a catalog."""
+
+import re
+
+import pytest
+from django.urls import reverse
+
+from aiservices import catalog_file
+from billing import services
+from billing.models import BillingPrice, BillingRule, CatalogVersion, Charge, LedgerEntry
+from billing.uses import Target, UseRequest
+from tenants.models import User
+from tests.billing.conftest import priced_model
+
+
+@pytest.fixture
+def flash(db):
+    model = priced_model("flash", base=15, billing_type="PER_IMAGE")
+    BillingPrice.objects.create(rule=BillingRule.objects.get(), dimension="resolution", value="2K", credits=30)
+    return model
+
+
+def simulate(client, **values):
+    return client.get(reverse("admin:billing_simulator"), values)
+
+
+def test_a_price_builds_up_step_by_step(admin_client, flash):
+    page = simulate(admin_client, model=str(flash.id), quantity="3", resolution="2K")
+    assert page.context["steps"] == [
+        ("30 credits per image at 2K.", "30"),
+        ("Times the quantity of 3.", "90"),
+        ("Total: 90 credits.", "90"),
+    ]
+    assert "90 credits" in page.text
+    assert (
+        "每张图片"
+        in admin_client.get(
+            reverse("admin:billing_simulator"), {"model": str(flash.id)}, headers={"Accept-Language": "zh-hans"}
+        ).text
+    )
+    assert not Charge.objects.exists()
+
+
+def test_it_says_why_not(admin_client, flash, birch):
+    assert "No price covers the resolution" in simulate(admin_client, model=str(flash.id), resolution="8K").text
+    page = simulate(admin_client, model=str(flash.id), tenant="Birch")
+    assert "15 credits" in page.text
+    assert "0 credits can be spent" in page.context["refusal"] or "15" in page.context["refusal"]
+    assert simulate(admin_client, model=str(flash.id), tenant="nobody").context["refusal"]
+    assert simulate(admin_client, model=str(flash.id), username="nobody").context["refusal"]
+    assert simulate(admin_client, quantity="2").context["refusal"]
+    assert simulate(admin_client, model="no-such-model").context["form"].errors
+    assert simulate(admin_client, model=str(flash.id), duration="-1").context["form"].errors
+
+
+def test_both_take_a_permission(client, db):
+    client.force_login(User.objects.create_user("ada", password="x", is_staff=True))
+    assert client.get(reverse("admin:billing_simulator")).status_code == 403
+    assert client.get(reverse("admin:aiservices_rehearsal")).status_code == 403
+
+
+@pytest.fixture
+def dearer(flash, acme):
+    """A draft in which a picture costs 20 instead of 15; Acme has bought two."""
+    for _number in range(2):
+        services.charge(target=Target("tenant", str(acme.id)), use=UseRequest(model="flash"), actor="test")
+    return catalog_file.dump(catalog_file.export()).replace("baseCredits: 15", "baseCredits: 20")
+
+
+def send(client, text, **values):
+    return client.post(reverse("admin:aiservices_rehearsal"), {"days": "30", "text": text} | values)
+
+
+def test_a_draft_is_rehearsed_then_published(admin_client, dearer):
+    assert "baseCredits: 15" in admin_client.get(reverse("admin:aiservices_rehearsal")).text
+    entries = LedgerEntry.objects.count()
+    page = send(admin_client, dearer)
+    (model,) = page.context["models"]
+    assert (model["uses"], model["old"], model["new"], model["difference"]) == ("2", "30", "40", "+10")
+    assert page.context["accounts"][0]["name"].startswith("Acme")
+    assert any("baseCredits" in line for line in page.context["changes"])
+    assert BillingRule.objects.get().base_credits == 15
+    mark = re.search(r'name="rehearsed" value="(\w+)"', page.text)[1]
+    changed = dearer.replace("baseCredits: 20", "baseCredits: 99")
+    assert send(admin_client, changed, publish="1", rehearsed=mark).status_code == 200  # what was not rehearsed is, first
+    assert BillingRule.objects.get().base_credits == 15
+    assert send(admin_client, dearer, publish="1", rehearsed=mark).status_code == 302
+    assert BillingRule.objects.get().base_credits == 20
+    assert CatalogVersion.objects.order_by("-number").first().author == "admin:root"
+    assert LedgerEntry.objects.count() == entries
+
+
+def test_a_draft_that_cannot_work_is_told_and_changes_nothing(admin_client, dearer):
+    page = send(admin_client, dearer.replace("baseCredits: 20", "baseCredits: -1"))
+    assert "baseCredits" in str(page.context["form"].errors)
+    assert send(admin_client, "models: [").context["form"].errors
+    assert BillingRule.objects.get().base_credits == 15
+
+
+def test_models_without_a_price_are_listed(admin_client, dearer):
+    bare = "models: [{modelId: bare, name: Bare, provider: sandbox, type: IMAGE_GENERATION}]"
+    assert send(admin_client, bare).context["without_price"] == ["Bare (sandbox)"]

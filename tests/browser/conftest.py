@@ -1,0 +1,116 @@
+"""A real Chromium in front of a real server. What its console complains of, and any call to elsewhere, fails the test."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.contrib.auth.hashers import PBKDF2PasswordHasher
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from tenants.models import User
+from tests.live import LiveWaule
+
+ARGUMENTS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+PASSWORD = "root-password"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.browser)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def orm_beside_playwright() -> Iterator[None]:
+    """Playwright's loop runs in this thread; Django would take it for asynchronous code and refuse."""
+    os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
+    yield
+    del os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"]
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    """One browser for a file. It ends with the file: Playwright's loop would stand in the way of every later test's ORM."""
+    path = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+    if path is None:
+        pytest.skip("no Chromium is installed")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def site(live_waule: LiveWaule) -> LiveWaule:
+    """The server in front of which the browser is; a file may share one among its tests."""
+    return live_waule
+
+
+@pytest.fixture
+def open_page(chromium: Browser, site: LiveWaule) -> Iterator[Any]:
+    """Opens pages with fresh profiles: `open_page(width=390, color_scheme="dark")`."""
+    contexts, complaints = [], []
+
+    def make(*, width: int = 1440, height: int = 900, **options: Any) -> Page:
+        context = chromium.new_context(base_url=site.url, viewport={"width": width, "height": height}, **options)
+        context.set_default_timeout(15_000)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("request", lambda request: _is_ours(request.url, site.url) or complaints.append(f"asked {request.url}"))
+        page.on("response", lambda answer: complaints.append(f"{answer.status} {answer.url}") if answer.status >= 500 else None)
+        return page
+
+    yield make
+    for context in contexts:
+        context.close()
+    assert not complaints, "\n".join(complaints)
+
+
+def _is_ours(url: str, ours: str) -> bool:
+    return url.startswith((f"{ours}/", "data:", "blob:"))
+
+
+@pytest.fixture
+def root(books: None) -> User:
+    """The operator, with a password hashed as the server does it (the tests' own process uses a quicker hash)."""
+    user = User.objects.create_superuser("root", "root@example.com")
+    hashed = PBKDF2PasswordHasher().encode(PASSWORD, "planted-salt", iterations=1000)
+    User.objects.filter(pk=user.pk).update(password=hashed)
+    return user
+
+
+def log_in(page: Page) -> Page:
+    page.goto("/admin/")
+    page.fill("[name=username]", "root")
+    page.fill("[name=password]", PASSWORD)
+    page.click("#login-form button[type=submit]")
+    return page
+
+
+@pytest.fixture
+def shot(request: pytest.FixtureRequest) -> Any:
+    """Keeps a picture of a page where WAULE_SHOTS names a directory; for people to look at."""
+    directory = os.environ.get("WAULE_SHOTS")
+
+    def take(page: Page, name: str, **options: Any) -> None:
+        if directory:
+            page.wait_for_load_state("networkidle")
+            page.wait_for_timeout(600)  # charts grow
+            page.screenshot(path=f"{directory}/{name}.png", **options)
+
+    return take

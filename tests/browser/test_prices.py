@@ -1,0 +1,99 @@
+"""Prices, budgets and outcomes, as finance sees them: in English, then the same pages in Chinese."""
+
+import pytest
+
+from aiservices.models import Generation
+from billing import services
+from billing.models import Account, AlertThreshold, BillingPrice, BillingRule, Budget
+from billing.uses import Target, UseRequest
+from tests.billing.conftest import priced_model
+from tests.browser.conftest import log_in
+
+WORDS = {
+    "en": {
+        "steps": "Times the quantity of 3.",
+        "publish": "Publish",
+        "worked": "It worked",
+        "charge": "Charge",
+        "rehearse": "Rehearse",
+        "show": "Show the price",
+    },
+    "zh-hans": {
+        "steps": "乘以数量 3",
+        "publish": "发布",
+        "worked": "已成功",
+        "charge": "扣费",
+        "rehearse": "预演",
+        "show": "显示价格",
+    },
+}
+
+
+@pytest.fixture
+def sold(live_waule, acme):
+    """Acme has bought pictures for 15 credits; the outcome of one is unknown."""
+    model = priced_model("flash", base=15, billing_type="PER_IMAGE")
+    BillingPrice.objects.create(rule=BillingRule.objects.get(), dimension="resolution", value="2K", credits=30)
+    target = Target("tenant", str(acme.id))
+    for number in range(6):
+        services.charge(target=target, use=UseRequest(model="flash", quantity=number + 1), actor="gateway")
+    held = services.hold(target=target, use=UseRequest(model="flash"), actor="gateway", pinned=True).hold
+    services.mark_unknown(hold_id=str(held.id), actor="gateway")
+    Budget.objects.create(tenant=acme, period="month", limit_credits=5000)
+    AlertThreshold.objects.update_or_create(account=Account.objects.get(tenant=acme, mode="live"), defaults={"low_balance": 800})
+    return Generation.objects.create(
+        type="image", tenant=acme, model=model, prompt="水墨画", state="unknown", verdict="unknown", hold=held
+    )
+
+
+@pytest.mark.parametrize("language", WORDS)
+def test_prices_are_simulated_rehearsed_and_an_outcome_is_decided(open_page, root, sold, acme, shot, language):
+    words = WORDS[language]
+    page = log_in(open_page(locale=language, color_scheme="dark" if language == "en" else "light"))
+    page.goto("/admin/price-simulator/")
+    page.select_option("[name=model]", str(sold.model_id))
+    page.fill("[name=quantity]", "3")
+    page.fill("[name=resolution]", "2K")
+    page.click(f"button:has-text('{words['show']}')")
+    assert words["steps"] in page.content()
+    assert "90" in page.locator(".waule-card-value").inner_text()
+    shot(page, f"simulator-{language}", full_page=True)
+
+    page.goto("/admin/catalog-rehearsal/")
+    text = page.locator("textarea[name=text]")
+    text.fill(text.input_value().replace("baseCredits: 15", "baseCredits: 20"))
+    page.click(f"button:has-text('{words['rehearse']}')")
+    assert "+105" in page.content()  # 21 pictures at 5 more
+    shot(page, f"rehearsal-{language}", full_page=True)
+    page.click(f"button:has-text('{words['publish']}')")
+    page.wait_for_load_state()
+    assert BillingRule.objects.get().base_credits == 20
+
+    page.goto(f"/admin/aiservices/generation/{sold.pk}/change/")
+    page.click(f"text={words['worked']}")
+    page.fill("[name=reason]", "seen on the provider's page")
+    shot(page, f"unknown-{language}")
+    page.click(f"form button:has-text('{words['charge']}')")
+    page.wait_for_load_state()
+    sold.refresh_from_db()
+    assert (sold.state, sold.credits_charged) == ("succeeded", 15)
+
+    account = Account.objects.get(tenant=acme, mode="live")
+    for name, address in {
+        "statement": f"/admin/billing/account/{account.pk}/statement/",
+        "budgets": "/admin/billing/budget/",
+        "thresholds": "/admin/billing/alertthreshold/",
+        "alerts": "/admin/billing/alert/",
+        "versions": "/admin/billing/catalogversion/",
+    }.items():
+        answer = page.goto(address)
+        assert answer.status == 200, name
+        shot(page, f"{name}-{language}")
+    page.set_viewport_size({"width": 390, "height": 844})
+    for name, address in {
+        "simulator": "/admin/price-simulator/",
+        "rehearsal": "/admin/catalog-rehearsal/",
+    }.items():
+        page.goto(address)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390, name
+        shot(page, f"{name}-phone-{language}")

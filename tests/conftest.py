@@ -1,0 +1,167 @@
+"""What every test may use: a named cast, the internal API, and waule as a real server on a database of its own.
+
+* `db` (pytest-django): the test runs in a transaction that is rolled back. Durable verbs work in it.
+* `cloned_db`: a database of its own where everything commits, for threads, processes and SQL. The cast lives there then.
+* `live_waule`: a server process on `cloned_db`; `standing_waule` is one for a whole file, for tests that share it.
+"""
+
+import json
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from billing.catalog import forget_catalog
+from billing.models import Kind
+from billing.services import grant
+from billing.uses import Target
+from tenants.models import Tenant, User
+from tests.live import Database, LiveWaule, drop_template
+from tests.settings import INTERNAL_SECRET, OWNS_RUN, RUN_DIR
+
+CLONES = {"cloned_db", "live_waule"}
+DATABASES = {"db", "transactional_db", "books", "standing_waule", "up", *CLONES}
+
+
+def pytest_unconfigure() -> None:
+    if OWNS_RUN:
+        drop_template()
+        shutil.rmtree(RUN_DIR, ignore_errors=True)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Says which tests need the database: pytest-django makes none for those that come to it by `books` alone.
+
+    Those that use none run once, not for each kind of database.
+    """
+    for item in items:
+        names = set(getattr(item, "fixturenames", ()))
+        if "books" in names and not names & CLONES:
+            item.add_marker(pytest.mark.django_db)
+        if not names & DATABASES and not any(item.iter_markers("django_db")) and not any(item.iter_markers("skipif")):
+            item.add_marker(pytest.mark.once)
+
+
+@pytest.fixture
+def cloned_db(django_db_blocker: Any) -> Iterator[Database]:
+    """A migrated database of the test's own. Django works on it in this process, threads included, and commits."""
+    database = Database.clone()
+    with django_db_blocker.unblock(), database.as_default():
+        yield database
+    database.drop()
+
+
+@pytest.fixture
+def live_waule(cloned_db: Database, tmp_path: Path) -> Iterator[LiveWaule]:
+    """waule as a real server; the ORM in the test sees the same database."""
+    waule = LiveWaule(cloned_db, tmp_path)
+    yield waule
+    waule.stop()
+    for process in waule.processes:
+        print(f"--- {process.log_path.name}\n{process.log[-8000:]}")  # pytest shows it when the test failed
+
+
+@pytest.fixture(scope="module")
+def standing_waule(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveWaule]:
+    """One server for all tests of a file. What they leave in its database stays."""
+    database = Database.clone()
+    waule = LiveWaule(database, tmp_path_factory.mktemp("waule"))
+    yield waule
+    waule.stop()
+    database.drop()
+
+
+@pytest.fixture
+def books(request: pytest.FixtureRequest) -> None:
+    """The database that the test works on: `cloned_db` where it asked for one, else `db`."""
+    cloned = CLONES & set(request.fixturenames)
+    request.getfixturevalue("cloned_db" if cloned else "db")
+
+
+@pytest.fixture(autouse=True)
+def fresh_catalog() -> None:
+    """What is kept in memory of the catalog was another test's."""
+    forget_catalog()
+
+
+def give(owner: Tenant | User, credits: int, mode: str = "live") -> None:
+    """Grants credits to a tenant or user, through the verb that everyone uses."""
+    target = Target(kind="tenant" if isinstance(owner, Tenant) else "user", id=str(owner.pk), mode=mode)
+    grant(
+        target=target, credits=credits, kind=Kind.GIFT, reason="opening balance", actor="test", idempotency_key=uuid.uuid4().hex
+    )
+
+
+@pytest.fixture
+def acme(books: None) -> Tenant:
+    """A tenant with 1,000 credits that may use every model."""
+    tenant = Tenant.objects.create(name="Acme", enabled_models=["*"])
+    give(tenant, 1000)
+    return tenant
+
+
+@pytest.fixture
+def birch(books: None) -> Tenant:
+    """A tenant without a credit that may use every model."""
+    return Tenant.objects.create(name="Birch", enabled_models=["*"])
+
+
+@pytest.fixture
+def alice(books: None) -> User:
+    """A user of level USER with 1,000 credits; her password is `alice-password`."""
+    user = User.objects.create_user("alice", password="alice-password", level="USER")
+    give(user, 1000)
+    return user
+
+
+@pytest.fixture
+def vera(books: None) -> User:
+    """A VIP with 1,000 credits whose membership never runs out."""
+    user = User.objects.create_user("vera", password="vera-password", level="VIP")
+    give(user, 1000)
+    return user
+
+
+@pytest.fixture
+def root(books: None) -> User:
+    """The operator: a superuser with the password `root-password`. The level is USER: it has nothing to do with staff."""
+    return User.objects.create_superuser("root", password="root-password")
+
+
+class Internal:
+    """A caller of `/internal` inside the test's process."""
+
+    def __init__(self, secret: str | None = INTERNAL_SECRET) -> None:
+        self.client = Client(raise_request_exception=False)
+        self.secret = secret
+
+    def __call__(
+        self, method: str, path: str, body: Any = None, *, key: str | None = None, headers: dict[str, str] | None = None
+    ) -> tuple[int, Any]:
+        sent = dict(headers or {})
+        if self.secret is not None:
+            sent.setdefault("X-Internal-Secret", self.secret)
+        if key is not None:
+            sent["Idempotency-Key"] = key
+        data = body if isinstance(body, str | bytes) else json.dumps(body)
+        content = {} if body is None else {"data": data, "content_type": "application/json"}
+        answer = self.client.generic(method, path, headers=sent, **content)
+        self.last = answer
+        return answer.status_code, answer.json() if answer.content else None
+
+    def get(self, path: str, **kwargs: Any) -> tuple[int, Any]:
+        return self("GET", path, **kwargs)
+
+    def post(self, path: str, body: Any = None, **kwargs: Any) -> tuple[int, Any]:
+        return self("POST", path, body, **kwargs)
+
+
+@pytest.fixture
+def internal() -> Internal:
+    """Calls `/internal` with the secret: `internal.post(path, body, key=…)` is (status, answer); `internal.last` the response."""
+    return Internal()

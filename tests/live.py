@@ -1,0 +1,318 @@
+"""waule as it runs in earnest: databases that really commit, server and worker processes that can be killed.
+
+The books refuse DELETE and TRUNCATE, so a test that commits cannot be cleaned up after; it works on a database of its
+own instead, cloned from one that was migrated once per run (docs/adr/0004-cloned-databases.md).
+"""
+
+import contextlib
+import fcntl
+import itertools
+import json
+import os
+import random
+import shutil
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+import requests
+from django.db import connections
+
+from tests.settings import ENVIRONMENT, INTERNAL_SECRET, PROJECT, RUN, RUN_DIR
+
+START_SECONDS = 60
+STOP_SECONDS = 8
+COMMAND_SECONDS = 120
+_count = itertools.count(1)
+
+
+def manage(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    """Runs `manage.py` to its end, whatever that is."""
+    return subprocess.run(
+        [sys.executable, "manage.py", *arguments],
+        cwd=PROJECT,
+        env=process_environment(**environ),
+        capture_output=True,
+        text=True,
+        timeout=COMMAND_SECONDS,
+    )
+
+
+def process_environment(**environ: str) -> dict[str, str]:
+    return os.environ | ENVIRONMENT | {"DJANGO_SETTINGS_MODULE": "waule.settings"} | environ
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody listens on, below those that outgoing connections take."""
+    for _attempt in range(100):
+        port = random.randint(20_000, 32_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise RuntimeError("no free port on 127.0.0.1")
+
+
+class Database:
+    """One migrated database of its own, on the server (or in the directory) that DATABASE_URL names."""
+
+    def __init__(self, name: str) -> None:
+        self.is_postgresql = ENVIRONMENT["DATABASE_URL"].startswith("postgres")
+        if self.is_postgresql:
+            server, _slash, _name = ENVIRONMENT["DATABASE_URL"].partition("?")[0].rpartition("/")
+            self.name, self.url = name, f"{server}/{name}"
+        else:
+            self.name = str(RUN_DIR / f"{name}.sqlite3")
+            self.url = f"sqlite:///{self.name}"
+
+    @classmethod
+    def clone(cls) -> "Database":
+        """A copy of the migrated database, which is made when it is first needed."""
+        template = cls(f"waule_{RUN}_template")
+        with (RUN_DIR / "template.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not (RUN_DIR / "template.ready").exists():
+                if template.is_postgresql:
+                    on_server(f'CREATE DATABASE "{template.name}"')
+                made = manage("migrate", "--verbosity=0", DATABASE_URL=template.url)
+                assert made.returncode == 0, made.stderr
+                (RUN_DIR / "template.ready").touch()
+        database = cls(f"waule_{RUN}_{os.getpid()}_{next(_count)}")
+        if database.is_postgresql:
+            on_server(f'CREATE DATABASE "{database.name}" TEMPLATE "{template.name}"')
+        else:
+            shutil.copyfile(template.name, database.name)
+        return database
+
+    @classmethod
+    def empty(cls) -> "Database":
+        """One without a single table."""
+        database = cls(f"waule_{RUN}_{os.getpid()}_{next(_count)}")
+        if database.is_postgresql:
+            on_server(f'CREATE DATABASE "{database.name}"')
+        return database
+
+    def drop(self) -> None:
+        if self.is_postgresql:
+            on_server(f'DROP DATABASE IF EXISTS "{self.name}" WITH (FORCE)')
+        else:
+            for suffix in ("", "-wal", "-shm"):
+                Path(self.name + suffix).unlink(missing_ok=True)
+
+    def sql(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        """The rows of one statement, run past Django in a transaction of its own. Parameters are written `%s`."""
+        if self.is_postgresql:
+            with contextlib.closing(connect(self.name)) as connection, connection, connection.cursor() as cursor:
+                cursor.execute(statement, parameters or None)
+                return cursor.fetchall() if cursor.description else []
+        with contextlib.closing(sqlite3.connect(self.name, timeout=20)) as plain, plain:
+            return plain.execute(statement.replace("%s", "?"), parameters).fetchall()
+
+    @contextlib.contextmanager
+    def as_default(self) -> Iterator[None]:
+        """Points this process's Django, its new threads too, at this database."""
+        settings, connection = connections.settings["default"], connections["default"]
+        connections.settings["default"] = settings | {"NAME": self.name}
+        connections["default"] = connections.create_connection("default")
+        try:
+            yield
+        finally:
+            connections["default"].close()
+            connections.settings["default"] = settings
+            connections["default"] = connection
+
+
+def connect(name: str) -> Any:
+    settings = connections.settings["default"]
+    return psycopg2.connect(
+        dbname=name,
+        user=settings["USER"],
+        password=settings["PASSWORD"],
+        host=settings["HOST"],
+        port=settings["PORT"] or None,
+    )
+
+
+def on_server(statement: str) -> None:
+    """Runs a statement that PostgreSQL takes outside of transactions only."""
+    with contextlib.closing(connect("postgres")) as connection:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute(statement)
+
+
+def drop_template() -> None:
+    if (RUN_DIR / "template.lock").exists():
+        Database(f"waule_{RUN}_template").drop()
+
+
+class Process:
+    """A `manage.py` command in the background, in a process group of its own; its output goes to a file."""
+
+    def __init__(self, arguments: Sequence[str], *, log: Path, environ: dict[str, str]) -> None:
+        self.log_path = log
+        with log.open("ab") as output:
+            self.popen = subprocess.Popen(
+                [sys.executable, "manage.py", *arguments],
+                cwd=PROJECT,
+                env=environ,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    @property
+    def pid(self) -> int:
+        return self.popen.pid
+
+    @property
+    def log(self) -> str:
+        return self.log_path.read_text(errors="replace")
+
+    @property
+    def is_running(self) -> bool:
+        return self.popen.poll() is None
+
+    def kill(self) -> None:
+        """As a power cut would: the process and all its children, at once."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+        self.popen.wait(STOP_SECONDS)
+
+    def stop(self) -> int:
+        """Asks it to end, and sees to it that nothing is left. The exit status."""
+        if self.is_running:
+            self.popen.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.popen.wait(STOP_SECONDS)
+        self.kill()
+        return self.popen.returncode
+
+
+class LiveWaule:
+    """`manage.py serve` on a database of its own. It starts with the first request.
+
+    `environ` holds settings for its processes; change them before the first request, or with `restart`.
+    """
+
+    def __init__(self, database: Database, directory: Path, **environ: str) -> None:
+        self.workers = 1  # server processes; one starts sooner
+        self.database = database
+        self.directory = directory
+        self.environ = {"DATABASE_URL": database.url, "MEDIA_ROOT": str(directory / "media")} | environ
+        self.server: Process | None = None
+        self.processes: list[Process] = []
+        self._port = 0
+        self._sessions = threading.local()
+        self._starting = threading.Lock()
+
+    # --- the server ------------------------------------------------------------------------------------------------
+
+    @property
+    def url(self) -> str:
+        """Where it answers, without a slash at the end; starts it if it does not run."""
+        with self._starting:
+            if self.server is None:
+                self.start()
+        return f"http://127.0.0.1:{self._port}"
+
+    @property
+    def pid(self) -> int:
+        assert self.server is not None
+        return self.server.pid
+
+    @property
+    def log(self) -> str:
+        return self.server.log if self.server else ""
+
+    def start(self) -> None:
+        self._port = self._port or free_port()
+        self.environ["PORT"] = str(self._port)
+        self.server = self.run("serve", "--port", str(self._port), "--workers", str(self.workers))
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline and self.server.is_running:
+            with contextlib.suppress(requests.RequestException):
+                if requests.get(f"http://127.0.0.1:{self._port}/healthz", timeout=5).status_code == 200:
+                    return
+            time.sleep(0.05)
+        self.server.kill()
+        raise AssertionError(f"the server did not start:\n{self.server.log}")
+
+    def kill(self) -> None:
+        """`kill -9` of the server and its workers."""
+        if self.server is not None:
+            self.server.kill()
+            self.server = None
+
+    def restart(self, **environ: str) -> None:
+        """Stops the server (if it still runs) and starts it again on the same port, with these settings besides."""
+        if self.server is not None:
+            self.server.stop()
+        self.environ |= environ
+        self.start()
+
+    def stop(self) -> None:
+        for process in self.processes:
+            process.stop()
+        self.server = None
+
+    # --- talking to it ---------------------------------------------------------------------------------------------
+
+    @property
+    def session(self) -> requests.Session:
+        """This thread's connections, kept alive."""
+        if not hasattr(self._sessions, "session"):
+            self._sessions.session = requests.Session()
+            self._sessions.session.trust_env = False
+        return self._sessions.session
+
+    def request(self, method: str, path: str, **kwargs: Any) -> requests.Response:
+        kwargs.setdefault("timeout", 60)
+        kwargs.setdefault("allow_redirects", False)
+        return self.session.request(method, self.url + path, **kwargs)
+
+    def get(self, path: str, **kwargs: Any) -> requests.Response:
+        return self.request("GET", path, **kwargs)
+
+    def post(self, path: str, body: Any = None, **kwargs: Any) -> requests.Response:
+        return self.request("POST", path, json=body, **kwargs)
+
+    def internal(
+        self, method: str, path: str, body: Any = None, *, key: str | None = None, headers: dict[str, str] | None = None
+    ) -> tuple[int, Any]:
+        """A call of `/internal` with the secret; `key` is its Idempotency-Key. The status and the answer's JSON."""
+        sent = {"X-Internal-Secret": self.environ.get("INTERNAL_SECRET", INTERNAL_SECRET)} | (headers or {})
+        if key is not None:
+            sent["Idempotency-Key"] = key
+        answer = self.request(method, path, json=body, headers=sent)
+        return answer.status_code, answer.json() if answer.content else None
+
+    # --- beside it -------------------------------------------------------------------------------------------------
+
+    def run(self, *arguments: str, **environ: str) -> Process:
+        """Starts another `manage.py` command on the same database in the background, such as `worker`."""
+        log = self.directory / f"{arguments[0]}-{len(self.processes)}.log"
+        process = Process(arguments, log=log, environ=process_environment(**self.environ | environ))
+        self.processes.append(process)
+        return process
+
+    def manage(self, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+        """Runs a `manage.py` command on the same database to its end."""
+        return manage(*arguments, **self.environ | environ)
+
+    def manage_json(self, *arguments: str) -> Any:
+        """What a command that must succeed prints with `--json`."""
+        done = self.manage(*arguments, "--json")
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    def sql(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        return self.database.sql(statement, *parameters)

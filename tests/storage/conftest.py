@@ -1,0 +1,66 @@
+"""Places to store in: an S3-compatible service with its authentication on, and Alibaba Cloud OSS as it is on the wire."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from storage.drivers import Place
+from storage.models import OssConfig
+from tenants.models import Tenant
+from tests.upstreams.oss_service import OssService
+from tests.upstreams.s3_service import S3Service
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[S3Service]:
+    service = S3Service()
+    yield service
+    service.stop()
+
+
+@pytest.fixture
+def s3_place(s3: S3Service) -> Place:
+    return s3.place
+
+
+@pytest.fixture(scope="module")
+def oss() -> Iterator[OssService]:
+    service = OssService()
+    yield service
+    service.stop()
+
+
+@pytest.fixture
+def oss_place(oss: OssService) -> Place:
+    oss.refusals.clear()
+    oss.clock_offset_seconds = 0
+    return Place("oss", "oss-cn-test", oss.bucket, oss.url, oss.key_id, oss.secret)
+
+
+@pytest.fixture(autouse=True)
+def media_root(settings: Any, tmp_path: Path) -> Path:
+    settings.MEDIA_ROOT = tmp_path / "media"
+    return tmp_path / "media"
+
+
+@pytest.fixture
+def acmes_bucket(acme: Tenant, s3_place: Place, settings: Any) -> OssConfig:
+    """Acme's own bucket, at an address that the operator allows."""
+    settings.OUTBOUND_ALLOW = ["127.0.0.1"]
+    return OssConfig.objects.create(tenant=acme, mode="custom", **columns(s3_place))
+
+
+def columns(place: Place) -> dict[str, Any]:
+    """A place as a tenant's bucket is set."""
+    names = ("driver", "region", "bucket", "endpoint", "access_key_id", "access_key_secret", "custom_domain")
+    return {name: getattr(place, name) for name in names}
+
+
+@pytest.fixture
+def platform_bucket(oss_place: Place, settings: Any) -> Place:
+    """The platform's bucket, of Alibaba Cloud."""
+    for name, value in columns(oss_place).items():
+        setattr(settings, f"OSS_{name.upper()}", value)
+    return oss_place

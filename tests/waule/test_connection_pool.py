@@ -1,0 +1,71 @@
+"""Many threads, few database connections."""
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from django.db import connection, connections
+
+from tenants.models import Tenant
+from tests.live import Database, LiveWaule
+from waule import connection_pool
+from waule.connection_pool import CONNECTIONS, Pool
+from waule.errors import Unavailable
+
+OPEN = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'waule'"
+
+
+def balance(waule: LiveWaule, tenant: Tenant) -> int:
+    status, _answer = waule.internal("GET", f"/internal/billing/balance?targetType=tenant&targetId={tenant.pk}")
+    return status
+
+
+def test_a_crowd_of_callers_shares_a_few_connections(live_waule: LiveWaule, acme: Tenant) -> None:
+    with ThreadPoolExecutor(40) as crowd:
+        statuses = list(crowd.map(lambda _number: balance(live_waule, acme), range(400)))
+    assert statuses == [200] * 400
+    if live_waule.database.is_postgresql:
+        mine = 1  # this test's own
+        assert live_waule.sql(OPEN)[0][0] - mine <= CONNECTIONS
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has no server that could go away")
+def test_after_the_database_was_away_at_most_one_call_notices(live_waule: LiveWaule, acme: Tenant) -> None:
+    with ThreadPoolExecutor(16) as crowd:
+        list(crowd.map(lambda _number: balance(live_waule, acme), range(64)))
+    connections.close_all()
+    live_waule.sql(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
+    statuses = [balance(live_waule, acme) for _number in range(20)]
+    assert statuses.count(200) >= 19
+    assert set(statuses) <= {200, 503}
+
+
+def test_a_waiting_thread_gives_its_connection_to_another(cloned_db: Database, acme: Tenant) -> None:
+    pool = Pool(1)
+    first = pool.take()
+    got: list[object] = []
+    other = threading.Thread(target=lambda: got.append(pool.take()))
+    other.start()
+    time.sleep(0.05)
+    assert got == []
+    pool.put(first)
+    other.join(5)
+    assert got == [first]
+    first.close()
+
+
+def test_when_none_becomes_free_the_caller_is_told_to_come_back(cloned_db: Database) -> None:
+    pool = Pool(0)
+    pool.wait_seconds = 0.05
+    with pytest.raises(Unavailable):
+        pool.take()
+
+
+def test_outside_of_a_server_giving_back_closes_the_connection(cloned_db: Database) -> None:
+    Tenant.objects.count()
+    connection_pool.give_back()
+    assert connection.connection is None
+    assert Tenant.objects.count() == 0

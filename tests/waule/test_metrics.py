@@ -1,0 +1,75 @@
+"""`/metrics`: who may read it, and what it says."""
+
+import re
+import time
+from typing import Any
+
+import pytest
+from django.test import RequestFactory
+
+from aiservices.models import AIModel
+from aiservices.proof import prove
+from billing.services import hold
+from billing.uses import Target, UseRequest
+from tests.billing.conftest import priced_model
+from waule.metrics import RequestMetrics
+
+
+def value(text: str, name: str) -> float:
+    found = re.search(rf"(?m)^{re.escape(name)} (\S+)$", text)
+    assert found, text
+    return float(found[1])
+
+
+@pytest.mark.parametrize(
+    ("headers", "address", "status"),
+    [
+        ({}, "127.0.0.1", 200),
+        ({}, "::1", 200),
+        ({}, "10.0.0.7", 403),
+        ({}, "", 403),
+        ({"X-Forwarded-For": "127.0.0.1"}, "127.0.0.1", 403),
+        ({"Authorization": "Bearer right-token"}, "10.0.0.7", 200),
+        ({"Authorization": "Bearer wrong-token"}, "10.0.0.7", 403),
+        ({"Authorization": "Bearer "}, "10.0.0.7", 403),
+        ({"Authorization": "Bearer ünïcode"}, "10.0.0.7", 403),
+    ],
+)
+def test_who_may_read_it(client: Any, db: None, settings: Any, headers: dict[str, str], address: str, status: int) -> None:
+    settings.METRICS_TOKEN = "right-token"
+    answer = client.get("/metrics", headers=headers, REMOTE_ADDR=address)
+    assert answer.status_code == status
+    if status == 403:
+        assert answer.json()["code"] == "forbidden"
+
+
+def test_without_a_token_none_opens_it(client: Any, db: None, settings: Any) -> None:
+    settings.METRICS_TOKEN = ""
+    assert client.get("/metrics", headers={"Authorization": "Bearer "}, REMOTE_ADDR="10.0.0.7").status_code == 403
+
+
+def test_it_tells_the_figures(client: Any, db: None, acme: Any, django_assert_max_num_queries: Any) -> None:
+    model: AIModel = priced_model()
+    hold(target=Target("tenant", str(acme.id)), use=UseRequest(model=model.model_id), actor="test")
+    prove()
+    with django_assert_max_num_queries(6):
+        text = client.get("/metrics").text
+    assert value(text, "waule_reconcile_ok") == 1
+    assert 0 <= value(text, "waule_reconcile_age_seconds") < 60
+    assert value(text, "waule_open_holds") == 1
+    assert value(text, 'waule_generations{state="unknown"}') == 0
+    assert value(text, "waule_outbox_pending") == 0
+    client.get("/healthz")
+    assert 'route="healthz",status="200"' in client.get("/metrics").text
+
+
+def test_counting_costs_little() -> None:
+    answer = type("Answer", (), {"status_code": 200})()
+    count = RequestMetrics(lambda request: answer)
+    request = RequestFactory().get("/internal/x")
+    request.resolver_match = type("Match", (), {"route": "internal/x"})()
+    count(request)
+    began_at = time.perf_counter()
+    for _ in range(5000):
+        count(request)
+    assert (time.perf_counter() - began_at) / 5000 < 50e-6

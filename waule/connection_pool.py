@@ -1,0 +1,98 @@
+"""Few database connections for many threads.
+
+A server process has a thread for every request under way, a worker one for every job, and most of them may be waiting for
+a provider. So connections are not each thread's own, as Django has them, but lent: a request borrows one when it first
+needs it, and gives it back when it ends or before it waits for somebody outside (`give_back`). A small pool is also what
+keeps a hot account quick: its row gets slower with every connection that queues for it.
+"""
+
+import queue
+import threading
+from typing import Any
+
+from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from waule.errors import Unavailable
+
+CONNECTIONS = 8  # in each process
+WAIT_SECONDS = 20.0
+ALIAS = "default"
+
+_thread = threading.local()
+_make_connection = connections.create_connection
+
+
+class Pool:
+    """The connections of this process that may be lent, the ones used last on top: their plans are prepared."""
+
+    def __init__(self, size: int) -> None:
+        self.wait_seconds = WAIT_SECONDS
+        self.free: queue.LifoQueue[BaseDatabaseWrapper | None] = queue.LifoQueue()
+        for _number in range(size):
+            self.free.put(None)  # not made yet
+        self.broken = 0  # how often a connection was found broken
+        self.made_after: dict[int, int] = {}  # id(connection) -> `broken` when it was last known to work
+
+    def take(self) -> BaseDatabaseWrapper:
+        try:
+            connection = self.free.get(timeout=self.wait_seconds)
+        except queue.Empty:
+            raise Unavailable from None
+        if connection is None:
+            connection = _make_connection(ALIAS)
+            connection.inc_thread_sharing()
+        elif self.made_after.get(id(connection)) != self.broken:
+            connection.close()  # what broke another one (the server went away) broke this one too
+        self.made_after[id(connection)] = self.broken
+        return connection
+
+    def put(self, connection: BaseDatabaseWrapper) -> None:
+        if connection.in_atomic_block:  # a request was cut off inside of a transaction
+            self.made_after.pop(id(connection), None)
+            if connection.connection is not None:
+                connection.connection.close()
+            self.free.put(None)
+            return
+        if connection.connection is None:  # Django found it unusable and closed it
+            self.broken += 1
+            self.made_after[id(connection)] = self.broken
+        self.free.put(connection)
+
+
+_pool = Pool(CONNECTIONS)
+
+
+def lend_connections() -> None:
+    """From now on threads between `begin` and `end` borrow their connections. For servers and workers."""
+    connections.create_connection = _create_connection  # type: ignore[method-assign]
+
+
+def _create_connection(alias: str) -> Any:
+    return _pool.take() if alias == ALIAS and getattr(_thread, "borrows", False) else _make_connection(alias)
+
+
+def begin() -> None:
+    """A request or a job begins in this thread."""
+    _thread.borrows = True
+
+
+def end() -> None:
+    """It ends: what it borrowed is given back."""
+    give_back()
+    _thread.borrows = False
+
+
+def give_back() -> None:
+    """Lets others have this thread's connection; it gets one again when it needs it. Not inside of a transaction.
+
+    In a thread that does not borrow the connection is closed.
+    """
+    connection = getattr(connections._connections, ALIAS, None)  # type: ignore[attr-defined]
+    if connection is None:
+        return
+    if getattr(_thread, "borrows", False):
+        del connections[ALIAS]
+        _pool.put(connection)
+    elif not connection.in_atomic_block:
+        connection.close()

@@ -1,0 +1,33 @@
+// Tells the server the reader's time zone, so that pages show times in it.
+(() => {
+  const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
+  if (zone && !document.cookie.split("; ").includes(`time_zone=${zone}`)) {
+    document.cookie = `time_zone=${zone}; path=/admin/; max-age=31536000; samesite=lax`;
+  }
+})();
+
+// Copies the text of another element; without the clipboard's permission it is at least selected.
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest("[data-copy]");
+  if (!button) return;
+  const source = document.getElementById(button.dataset.copy);
+  const range = document.createRange();
+  range.selectNodeContents(source);
+  getSelection().removeAllRanges();
+  getSelection().addRange(range);
+  try {
+    await navigator.clipboard.writeText(source.textContent);
+  } catch {
+    if (!document.execCommand("copy")) return;
+  }
+  button.querySelector("[data-copy-text]").textContent = button.dataset.copied;
+});
+
+// A picture that is gone leaves an icon, not a torn image.
+document.addEventListener("error", (event) => {
+  if (!event.target.classList?.contains("waule-thumb")) return;
+  const icon = document.createElement("span");
+  icon.className = "waule-thumb material-symbols-outlined";
+  icon.textContent = "broken_image";
+  event.target.replaceWith(icon);
+}, true);
