@@ -115,6 +115,19 @@ class Database:
         with contextlib.closing(sqlite3.connect(self.name, timeout=20)) as plain, plain:
             return plain.execute(statement.replace("%s", "?"), parameters).fetchall()
 
+    def is_at_rest(self) -> bool:
+        """Whether nobody is in the middle of a transaction that others would wait for."""
+        if self.is_postgresql:
+            busy = "SELECT 1 FROM pg_stat_activity WHERE datname = %s AND pid <> pg_backend_pid() AND state <> 'idle'"
+            return not self.sql(busy, self.name)
+        with contextlib.closing(sqlite3.connect(self.name, timeout=0, isolation_level=None)) as plain:
+            try:
+                plain.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                return False
+            plain.execute("ROLLBACK")
+            return True
+
     @contextlib.contextmanager
     def as_default(self) -> Iterator[None]:
         """Points this process's Django, its new threads too, at this database."""
@@ -186,6 +199,20 @@ class Process:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
         self.popen.wait(STOP_SECONDS)
+
+    def freeze(self, database: Database) -> None:
+        """Stops it in its tracks until `thaw`, outside of its transactions: no other process could go on inside of one."""
+        for _attempt in range(200):
+            os.killpg(self.pid, signal.SIGSTOP)
+            time.sleep(0.02)  # a process is not stopped yet when the signal is sent
+            if database.is_at_rest():
+                return
+            self.thaw()
+            time.sleep(0.02)
+        raise AssertionError("it was never without a transaction")
+
+    def thaw(self) -> None:
+        os.killpg(self.pid, signal.SIGCONT)
 
     def stop(self) -> int:
         """Asks it to end, and sees to it that nothing is left. The exit status."""

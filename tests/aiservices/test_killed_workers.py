@@ -1,8 +1,6 @@
 """Workers die by `kill -9` while somebody else makes the video: nothing is ordered twice, and nothing is guessed."""
 
-import os
 import random
-import signal
 import time
 import uuid
 from collections import Counter
@@ -112,13 +110,13 @@ def test_a_worker_that_was_frozen_writes_nothing_afterwards(
     video = order(waule, acme)
     frozen = waule.run("worker")
     eventually(lambda: Generation.objects.get(id=video).upstream_id)
-    os.killpg(frozen.pid, signal.SIGSTOP)
+    frozen.freeze(waule.database)
     waule.run("worker")
     eventually(lambda: Generation.objects.get(id=video).attempt == 2)
     upstream.is_done.set()
     eventually(lambda: state(video) == "succeeded")
     before = Generation.objects.filter(id=video).values().get()
-    os.killpg(frozen.pid, signal.SIGCONT)
+    frozen.thaw()
     time.sleep(3)
     assert Generation.objects.filter(id=video).values().get() == before
     assert (Charge.objects.count(), balance(acme)) == (1, (960, 0))
