@@ -1,6 +1,7 @@
 """A page on which a draft of the catalog is rehearsed on past charges, and then published."""
 
 import hashlib
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -16,9 +17,9 @@ from django.utils.translation import gettext_lazy
 from unfold.widgets import UnfoldAdminIntegerFieldWidget, UnfoldAdminTextareaWidget, UnfoldBooleanSwitchWidget
 
 from aiservices import catalog_file
-from aiservices.rehearsal import Rehearsal, Sum, rehearse
-from billing.catalog import Catalog
-from billing.models import scope_of
+from aiservices.rehearsal import Rehearsal, Sum, rehearse, without_price
+from billing.catalog_changes import Change
+from billing.models import CatalogState
 from waule.admin_kit import actor_of, admin_page, spaced_number
 from waule.errors import WauleError
 
@@ -26,7 +27,7 @@ MAX_DAYS = 366
 MAX_CHARGES = 50_000  # a page answers in seconds; the command has no such bound
 ROWS_SHOWN = 50
 MAY_SEE = "billing.view_billingrule"
-MAY_PUBLISH = ("billing.change_billingrule", "billing.change_levelconfig", "aiservices.change_aimodel")
+MAY_PUBLISH = {"model": "aiservices.change_aimodel", "rule": "billing.change_billingrule", "level": "billing.change_levelconfig"}
 
 
 class DraftForm(forms.Form):
@@ -48,10 +49,9 @@ class DraftForm(forms.Form):
         """What the text says. Raises InvalidRequest."""
         return catalog_file.parse(self.cleaned_data["text"].encode())
 
-    @property
-    def mark(self) -> str:
-        """Names the draft: only what was rehearsed is published."""
-        return hashlib.sha256(f"{self.cleaned_data['prune']}{self.cleaned_data['text']}".encode()).hexdigest()
+    def mark(self, version: int) -> str:
+        """Names the draft and the catalog it was rehearsed against: only what was rehearsed is published."""
+        return hashlib.sha256(f"{version} {self.cleaned_data['prune']} {self.cleaned_data['text']}".encode()).hexdigest()
 
 
 def rehearsal_view(request: HttpRequest) -> HttpResponse:
@@ -61,11 +61,16 @@ def rehearsal_view(request: HttpRequest) -> HttpResponse:
     form = DraftForm(request.POST or None, initial={"text": catalog_file.dump(catalog_file.export())})
     shown: dict[str, Any] = {}
     if request.method == "POST" and form.is_valid():
+        version = CatalogState.objects.get(id=1).version
         try:
-            if "publish" in request.POST and request.POST.get("rehearsed") == form.mark:
-                _publish(request, form)
-                return redirect(reverse("admin:aiservices_rehearsal"))
-            shown = _rehearsed(form)
+            if "publish" in request.POST:
+                if request.POST.get("rehearsed") == form.mark(version):
+                    _publish(request, form, version)
+                    return redirect(reverse("admin:aiservices_rehearsal"))
+                messages.warning(
+                    request, _("The draft or the catalog has changed since it was rehearsed. This is how it is now.")
+                )
+            shown = _rehearsed(request, form, version)
         except WauleError as error:
             form.add_error("text", str(error))
     return admin_page(
@@ -73,35 +78,49 @@ def rehearsal_view(request: HttpRequest) -> HttpResponse:
         "admin/catalog_rehearsal.html",
         title=_("Catalog rehearsal"),
         form=form,
-        may_publish=request.user.has_perms(MAY_PUBLISH),
         limit=spaced_number(MAX_CHARGES),
         **shown,
     )
 
 
-def _publish(request: HttpRequest, form: DraftForm) -> None:
-    if not request.user.has_perms(MAY_PUBLISH):
+def _publish(request: HttpRequest, form: DraftForm, version: int) -> None:
+    if not _may_publish(request, _changes(form)):
         raise PermissionDenied
     source = str(_("from the rehearsal page"))
-    result = catalog_file.apply(form.document(), actor=actor_of(request), prune=form.cleaned_data["prune"], source=source)
+    result = catalog_file.apply(
+        form.document(),
+        actor=actor_of(request),
+        prune=form.cleaned_data["prune"],
+        source=source,
+        expected_version=version,
+    )
     messages.success(request, _("Published: %(count)s changes.") % {"count": len(result.changes)})
 
 
-def _rehearsed(form: DraftForm) -> dict[str, Any]:
-    document, prune = form.document(), form.cleaned_data["prune"]
-    changes = catalog_file.apply(document, actor="rehearsal", prune=prune, dry_run=True).changes
-    catalog = catalog_file.draft(document, prune=prune)
+def _changes(form: DraftForm) -> tuple[Change, ...]:
+    return catalog_file.apply(form.document(), actor="rehearsal", prune=form.cleaned_data["prune"], dry_run=True).changes
+
+
+def _may_publish(request: HttpRequest, changes: Sequence[Change]) -> bool:
+    """Whoever publishes may change each kind of row that the draft changes."""
+    return request.user.has_perms({MAY_PUBLISH[change.kind] for change in changes})
+
+
+def _rehearsed(request: HttpRequest, form: DraftForm, version: int) -> dict[str, Any]:
+    changes = _changes(form)
+    catalog = catalog_file.draft(form.document(), prune=form.cleaned_data["prune"])
     since = timezone.now() - timedelta(days=form.cleaned_data["days"])
     result = rehearse(catalog, since=since, progress=lambda done: None, limit=MAX_CHARGES)
     return {
         "is_rehearsed": True,
-        "mark": form.mark,
+        "mark": form.mark(version),
+        "may_publish": _may_publish(request, changes),
         "changes": [line for change in changes for line in change.lines()],
         "total": _row(_("Total"), result.total),
         "models": [_row(name, summed) for name, summed in result.models_by_change()][:ROWS_SHOWN],
         "accounts": [_row(str(account), summed) for account, summed in result.most_changed_accounts(ROWS_SHOWN)],
         "refusals": _refusals(result),
-        "without_price": _without_price(catalog),
+        "without_price": without_price(catalog),
         "is_cut": result.total.uses >= MAX_CHARGES,
     }
 
@@ -124,12 +143,3 @@ def _refusals(result: Rehearsal) -> list[str]:
         for name, summed in result.models_by_change()
         for code, count in summed.refusals.most_common()
     ][:ROWS_SHOWN]
-
-
-def _without_price(catalog: Catalog) -> list[str]:
-    """Models that are on and have no rule of their own: a use of them by model alone is refused."""
-    return sorted(
-        f"{model.name} ({model.provider})"
-        for model in catalog.models.values()
-        if model.is_on(timezone.now()) and scope_of(model_pk=model.id) not in catalog.rules
-    )

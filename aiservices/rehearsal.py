@@ -12,7 +12,7 @@ from django.utils import timezone
 from billing import pricing
 from billing.catalog import Catalog
 from billing.errors import ModelDisabled
-from billing.models import Account, Charge
+from billing.models import Account, Charge, scope_of
 from billing.permissions import price_of
 from billing.uses import UseRequest
 from waule.errors import WauleError
@@ -129,3 +129,12 @@ def _name(catalog: Catalog, model_id: UUID | None, use: dict[str, Any]) -> str:
     if model is not None:
         return f"{model.model_id} ({model.provider})"
     return str(use.get("nodeType") or use.get("moduleType") or model_id)
+
+
+def without_price(catalog: Catalog) -> list[str]:
+    """Models that are on and have no rule of their own: a use of them by model alone is refused."""
+    return sorted(
+        f"{model.name} ({model.provider})"
+        for model in catalog.models.values()
+        if model.is_on(timezone.now()) and scope_of(model_pk=model.id) not in catalog.rules
+    )

@@ -25,6 +25,7 @@ from billing.models import (
 from billing.rules import mark_changed
 from billing.versions import catalog_edited
 from tenants import audit
+from waule.errors import InvalidState
 from waule.fail_points import reach
 from waule.transactions import durable
 
@@ -37,21 +38,32 @@ class Result:
         return sum(change.what == what for change in self.changes)
 
 
-def apply(document: Document, *, actor: str, prune: bool = False, dry_run: bool = False, source: str = "") -> Result:
+def apply(
+    document: Document,
+    *,
+    actor: str,
+    prune: bool = False,
+    dry_run: bool = False,
+    source: str = "",
+    expected_version: int | None = None,
+) -> Result:
     """Makes models, rules and levels what `document` says; what it does not list stays, or is switched off with `prune`.
 
     What changed is kept as a version of the catalog, `source` says where it came from, and in the audit log.
 
     Raises:
         InvalidRequest: a scope names no model or several, or two rules one scope. Nothing was changed.
+        InvalidState: the catalog is no longer the one whose `CatalogState.version` the caller expects. Nothing was changed.
     """
-    return _apply(document, actor, prune, dry_run, source)
+    return _apply(document, actor, prune, dry_run, source, expected_version)
 
 
 @durable
-def _apply(document: Document, actor: str, prune: bool, dry_run: bool, source: str) -> Result:
+def _apply(document: Document, actor: str, prune: bool, dry_run: bool, source: str, expected_version: int | None) -> Result:
     # One catalog at a time: whoever comes second compares with what the first has written.
-    CatalogState.objects.select_for_update(no_key=True).filter(id=1).first()
+    state = CatalogState.objects.select_for_update(no_key=True).get(id=1)
+    if expected_version not in (None, state.version):
+        raise InvalidState(_("Somebody changed the catalog in the meantime. Look at the difference again."))
     work = _Work(document, actor)
     work.write_all(prune=prune)
     if dry_run:

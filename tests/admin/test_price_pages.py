@@ -3,14 +3,16 @@
 import re
 
 import pytest
+from django.contrib.auth.models import Group
 from django.urls import reverse
 
 from aiservices import catalog_file
 from billing import services
-from billing.models import BillingPrice, BillingRule, CatalogVersion, Charge, LedgerEntry
+from billing.models import BillingPrice, BillingRule, CatalogState, CatalogVersion, Charge, LedgerEntry
 from billing.uses import Target, UseRequest
 from tenants.models import User
 from tests.billing.conftest import priced_model
+from waule.errors import InvalidState
 
 
 @pytest.fixture
@@ -88,6 +90,36 @@ def test_a_draft_is_rehearsed_then_published(admin_client, dearer):
     assert BillingRule.objects.get().base_credits == 20
     assert CatalogVersion.objects.order_by("-number").first().author == "admin:root"
     assert LedgerEntry.objects.count() == entries
+
+
+def test_a_catalog_changed_since_the_rehearsal_is_shown_and_not_overwritten(admin_client, dearer):
+    mark = re.search(r'name="rehearsed" value="(\w+)"', send(admin_client, dearer).text)[1]
+    catalog_file.apply(catalog_file.parse(dearer.replace("baseCredits: 20", "baseCredits: 17").encode()), actor="somebody else")
+    page = send(admin_client, dearer, publish="1", rehearsed=mark)
+    assert "has changed since it was rehearsed" in page.text
+    assert any("17 → 20" in line for line in page.context["changes"])
+    assert BillingRule.objects.get().base_credits == 17
+    mark = re.search(r'name="rehearsed" value="(\w+)"', page.text)[1]
+    assert send(admin_client, dearer, publish="1", rehearsed=mark).status_code == 302
+    assert BillingRule.objects.get().base_credits == 20
+
+
+def test_finance_publishes_prices_and_no_models(client, dearer):
+    client.force_login(User.objects.create_user("fay", password="x", is_staff=True))
+    User.objects.get(username="fay").groups.add(Group.objects.get(name="finance"))
+    assert send(client, dearer).context["may_publish"]
+    switched = dearer.replace("isActive: true", "isActive: false", 1)
+    page = send(client, switched)
+    assert [line for line in page.context["changes"] if line.startswith("~ model")]
+    assert not page.context["may_publish"]
+    assert send(client, switched, publish="1", rehearsed=page.context["mark"]).status_code == 403
+
+
+def test_whoever_expected_another_catalog_publishes_nothing(dearer):
+    document = catalog_file.parse(dearer.encode())
+    with pytest.raises(InvalidState):
+        catalog_file.apply(document, actor="test", expected_version=CatalogState.objects.get().version - 1)
+    assert BillingRule.objects.get().base_credits == 15
 
 
 def test_a_draft_that_cannot_work_is_told_and_changes_nothing(admin_client, dearer):

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from aiservices import catalog_file
 from aiservices.management.commands.apply_catalog import read
-from aiservices.rehearsal import Rehearsal, Sum, rehearse
+from aiservices.rehearsal import Rehearsal, Sum, rehearse, without_price
 from waule.commands import PlainCommand
 from waule.errors import WauleError
 
@@ -40,10 +40,13 @@ class Command(PlainCommand):
         if sys.stderr.isatty():
             self.stderr.write("\r\033[K", ending="")
         if options["json"]:
-            self.stdout.write(json.dumps(as_json(result), ensure_ascii=False))
+            told = as_json(result) | {"modelsWithoutPrice": without_price(catalog)}
+            self.stdout.write(json.dumps(told, ensure_ascii=False))
         else:
             for line in report(result):
                 self.stdout.write(line)
+            for name in without_price(catalog):
+                self.stdout.write(f"on, and without a price of its own: {name}")
 
     def _progress(self, done: int) -> None:
         if sys.stderr.isatty():
