@@ -13,6 +13,7 @@ from rest_framework.response import Response
 from billing import pricing, refusals, selectors, services, statements
 from billing.models import GRANT_KINDS, Account, Charge, Hold, Kind, LedgerEntry, Use
 from billing.uses import Target, UseRequest
+from tenants.selectors import find_key_of
 from waule import error_handler
 from waule.api_base import (
     BodySerializer,
@@ -56,6 +57,12 @@ class TargetBody(BodySerializer):
     targetId = Text(max_length=64, min_length=1)
 
 
+class BuyerBody(TargetBody):
+    """A target, and by which of the tenant's keys: that key's budget binds too, and a test key spends test credits."""
+
+    apiKeyId = Text(max_length=64, min_length=1, required=False)
+
+
 class UseBody(BodySerializer):
     modelId = Text(max_length=64, min_length=1, required=False)
     operation = Text(max_length=64, min_length=1, required=False)
@@ -70,7 +77,7 @@ class UseBody(BodySerializer):
     metadata = JSONObject(max_bytes=MAX_METADATA_BYTES, required=False)
 
 
-class ChargeBody(TargetBody, UseBody):
+class ChargeBody(BuyerBody, UseBody):
     pass
 
 
@@ -81,6 +88,7 @@ class BatchBody(BodySerializer):
 class EstimateBody(UseBody):
     targetType = TargetTypeField(required=False)
     targetId = Text(max_length=64, min_length=1, required=False)
+    apiKeyId = Text(max_length=64, min_length=1, required=False)
 
 
 class HoldBody(ChargeBody):
@@ -160,7 +168,18 @@ WIRE_USE = WIRE_INPUTS | {
 
 
 def target_of(fields: dict[str, Any]) -> Target:
-    return Target(fields["targetType"], fields["targetId"])
+    """Whose account it is.
+
+    Raises:
+        InvalidRequest: `apiKeyId` is no key of this tenant.
+    """
+    kind, owner_id, key_id = fields["targetType"], fields["targetId"], fields.get("apiKeyId")
+    if key_id is None:
+        return Target(kind, owner_id)
+    key = find_key_of(owner_id, key_id) if kind == "tenant" else None
+    if key is None:
+        raise InvalidRequest.of_field("apiKeyId", _("This tenant has no key %(key)s.") % {"key": key_id})
+    return Target(kind, owner_id, key.mode, key.id)
 
 
 def use_of(fields: dict[str, Any]) -> UseRequest:

@@ -4,7 +4,7 @@ Such a key binds the charge to the generation's model and owner; and what has fa
 one transaction, so that it costs nothing whichever of the two came first.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -27,9 +27,19 @@ def generation_of(idempotency_key: str | None) -> UUID | None:
     return key if _generations().filter(id=key).exists() else None
 
 
-def check_bond(generation_id: UUID, row: TargetRow, model: ModelInfo | None, use: UseRequest) -> tuple[bool, UseRequest]:
-    """Whether the generation has failed already, and the use with what its caller asked for where the charge says nothing:
-    a chat completion names no duration and no resolution. The row stays as it is until the transaction ends.
+@dataclass(frozen=True)
+class Bond:
+    """What a charge takes from its generation."""
+
+    has_failed: bool
+    use: UseRequest  # with what the generation's caller asked for where the charge says nothing
+    row: TargetRow  # with the key that asked, whose budgets bind it
+
+
+def check_bond(generation_id: UUID, row: TargetRow, model: ModelInfo | None, use: UseRequest) -> Bond:
+    """The generation must be for this model and account. Its row stays as it is until the transaction ends.
+
+    A chat completion names no duration and no resolution: the generation does.
 
     Raises:
         ChargeMismatch: the charge is for another model, or for another's account.
@@ -46,10 +56,10 @@ def check_bond(generation_id: UUID, row: TargetRow, model: ModelInfo | None, use
         mode=use.mode or asked.get("mode", ""),
         operation_type=use.operation_type or asked.get("generationType", ""),
     )
-    return bond.verdict in FAILED, filled
+    return Bond(bond.verdict in FAILED, filled, replace(row, api_key_id=bond.api_key_id or row.api_key_id))
 
 
 def _generations() -> Any:
     # Generations belong to an app above this one; the reverse relation leads there without an import.
     related: Any = Charge._meta.get_field("generation").related_model
-    return related._default_manager.only("tenant_id", "user_id", "model_id", "verdict", "parameters")
+    return related._default_manager.only("tenant_id", "user_id", "api_key_id", "model_id", "verdict", "parameters")

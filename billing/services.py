@@ -195,7 +195,8 @@ def _post_charge(
     account = books.accounts[row.account_id]
     has_failed = False
     if bond is not None:
-        has_failed, use = check_bond(bond, row, use.resolved(catalog), use)
+        bonded = check_bond(bond, row, use.resolved(catalog), use)
+        has_failed, use, row = bonded.has_failed, bonded.use, bonded.row
     admission = _admit(books, row, use, catalog, bond=bond)
     made = Charge(
         account_id=row.account_id,

@@ -21,6 +21,14 @@ def find_api_key(plaintext: str) -> ApiKey | None:
     return key if key is not None and key.is_valid(timezone.now()) else None
 
 
+def find_key_of(tenant_id: str, key_id: str) -> ApiKey | None:
+    """The tenant's key with this id, whether it is still valid or not: what it has used is charged."""
+    owner, key = parse_uuid(tenant_id), parse_uuid(key_id)
+    if owner is None or key is None:
+        return None
+    return ApiKey.objects.only("id", "mode").filter(id=key, tenant_id=owner).first()
+
+
 def find_tenant(tenant_id: str) -> Tenant:
     """The tenant with this id.
 

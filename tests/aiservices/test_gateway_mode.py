@@ -14,7 +14,7 @@ from PIL import Image
 
 from aiservices import generations
 from aiservices.models import AIModel, Generation
-from billing.models import Account, BillingPrice, BillingRule, Charge, Hold, LevelConfig
+from billing.models import Account, BillingPrice, BillingRule, Budget, Charge, Hold, LevelConfig
 from tenants.models import Mode, Tenant, User
 from tenants.services import create_api_key
 from tests.aiservices.conftest import api_of_user, image_model, video_model
@@ -144,6 +144,17 @@ def test_the_gateway_charges_and_its_picture_is_kept_here(
     assert sent_headers["X-Tenant-Id"] == str(acme.pk)
     assert live_waule.session.get(answer.json()["data"][0]["url"]).content == a_picture()
     assert (row.charge, row.hold, balance(acme)) == (Charge.objects.get(), None, (985, 0))
+
+
+def test_the_gateway_s_charge_counts_against_the_budget_of_the_key_that_asked(
+    live_waule: LiveWaule, gateway: Gateway, acme: Tenant, banana: AIModel
+) -> None:
+    key, plaintext = create_api_key(tenant=acme, mode=Mode.LIVE, actor="test")
+    gateway.answer = calling_back(live_waule, gateway, gateway.pictures("/picture"))
+    Budget.objects.create(tenant=acme, api_key=key, period="day", limit_credits=20)
+    headers, picture = {"Authorization": f"Bearer {plaintext}"}, {"model": "banana", "prompt": "x"}
+    assert [live_waule.post(IMAGES, picture, headers=headers).status_code for _ in range(2)] == [200, 429]
+    assert Charge.objects.get().api_key == key
 
 
 def test_a_charge_that_names_no_duration_costs_what_was_asked_for(

@@ -64,6 +64,27 @@ def test_over_budget_is_told_with_the_moment_it_opens(internal: Any, acme: Any, 
     assert internal.post(CHARGE, body(acme), key="again")[0] == 200
 
 
+def test_the_gateway_names_the_key_and_its_budget_binds(internal: Any, acme: Any, birch: Any, flash: AIModel) -> None:
+    key, other = key_of(acme, "k"), key_of(acme, "o")
+    Budget.objects.create(tenant=acme, api_key=key, period="day", limit_credits=10)
+    by_key = body(acme) | {"apiKeyId": str(key.id)}
+    assert [internal.post(CHARGE, by_key)[0] for _ in range(2)] == [200, 429]
+    assert internal.post(CHARGE, body(acme) | {"apiKeyId": str(other.id)})[0] == 200
+    assert internal.post("/internal/billing/holds", by_key)[0] == 429
+    assert internal.post("/internal/billing/estimate", by_key)[1]["code"] == "rate_limited"
+    batch = internal.post("/internal/billing/charges/batch", {"charges": [by_key, body(acme)]})[1]["results"]
+    assert [item["status"] for item in batch] == [429, 200]
+    assert Charge.objects.filter(api_key=key).count() == 1
+    for wrong in (body(birch) | {"apiKeyId": str(key.id)}, body(acme) | {"apiKeyId": "x"}):
+        assert "apiKeyId" in internal.post(CHARGE, wrong)[1]["details"]["fields"]
+
+
+def test_by_a_test_key_test_credits_are_spent(internal: Any, acme: Any, flash: AIModel) -> None:
+    key = ApiKey.objects.create(tenant=acme, name="t", masked="wk_test_…t", key_hash="t" * 64, mode="test")
+    assert internal.post(CHARGE, body(acme) | {"apiKeyId": str(key.id)})[0] == 200
+    assert Charge.objects.get().account == Account.objects.get(tenant=acme, mode="test")
+
+
 def test_a_replay_is_answered_over_budget_too(internal: Any, acme: Any, flash: AIModel) -> None:
     Budget.objects.create(tenant=acme, period="month", limit_credits=7)
     first = internal.post(CHARGE, body(acme), key="a")
