@@ -17,7 +17,7 @@ from aiservices.endings import credits_held
 from aiservices.errors import TaskOver
 from aiservices.generations import settle_unknown
 from aiservices.models import Generation
-from billing.services import MAX_REASON_LENGTH
+from billing.models import MAX_REASON_LENGTH
 from waule.admin_kit import PageButton, actor_of, admin_page, spaced_number
 from waule.errors import WauleError
 

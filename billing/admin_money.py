@@ -18,7 +18,7 @@ from django.utils.translation import gettext_lazy
 from unfold.widgets import UnfoldAdminBigIntegerFieldWidget, UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget
 
 from billing import services
-from billing.models import GRANT_KINDS, MAX_CREDITS, Account, Charge, Kind
+from billing.models import GRANT_KINDS, MAX_CREDITS, MAX_REASON_LENGTH, Account, Charge, Kind
 from billing.uses import Target
 from tenants import audit
 from waule.admin_kit import actor_of, admin_page, reauthentication_required, spaced_number, tell_form
@@ -34,7 +34,7 @@ class MoneyForm(forms.Form):
     )
     reason = forms.CharField(
         label=gettext_lazy("Reason"),
-        max_length=services.MAX_REASON_LENGTH,
+        max_length=MAX_REASON_LENGTH,
         widget=UnfoldAdminTextareaWidget(attrs={"rows": 3}),
         help_text=gettext_lazy("Stays in the ledger and in the audit log."),
     )

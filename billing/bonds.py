@@ -4,6 +4,7 @@ Such a key binds the charge to the generation's model and owner; and what has fa
 one transaction, so that it costs nothing whichever of the two came first.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
@@ -21,10 +22,16 @@ FAILED = frozenset({"failed", "canceled"})
 
 def generation_of(idempotency_key: str | None) -> UUID | None:
     """The id of the generation whose key this is. Only what could be an id of ours costs a query."""
-    key = parse_uuid(idempotency_key) if idempotency_key else None
-    if key is None or key.version != 7:
-        return None
-    return key if _generations().filter(id=key).exists() else None
+    return generations_of([idempotency_key]).get(idempotency_key) if idempotency_key else None
+
+
+def generations_of(idempotency_keys: Iterable[str | None]) -> dict[str | None, UUID]:
+    """The ids of generations among keys, by key: in one query, or none."""
+    ids = {key: found for key in idempotency_keys if key and (found := parse_uuid(key)) is not None and found.version == 7}
+    if not ids:
+        return {}
+    there = set(_generations().filter(id__in=set(ids.values())).values_list("id", flat=True))
+    return {key: found for key, found in ids.items() if found in there}
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """The books: accounts, immutable ledger entries, charges, holds and refunds; and the prices they follow.
 
-Only `billing/services.py` and `billing/ledger.py` write balances. Credits are whole numbers of 64 bits.
+Only `billing/services` and `billing/ledger.py` write balances. Credits are whole numbers of 64 bits.
 """
 
 import time
@@ -18,6 +18,7 @@ from waule.append_only import AppendOnlyModel
 from waule.ids import uuid7
 
 MAX_CREDITS = 2**53 - 1  # the largest amount of one posting: every JSON reader can still read it
+MAX_REASON_LENGTH = 500
 
 
 class Account(models.Model):

@@ -1,0 +1,86 @@
+"""Credits given, and balances corrected by hand."""
+
+from dataclasses import dataclass
+
+from django.db import transaction
+from django.utils.translation import gettext as _
+
+from billing.ledger import Books
+from billing.models import GRANT_KINDS, MAX_CREDITS, MAX_REASON_LENGTH, Account, Kind, LedgerEntry
+from billing.selectors import find_target
+from billing.services.replays import once
+from billing.uses import Target, fingerprint
+from waule.errors import IdempotencyKeyReused, InvalidRequest, NotFound
+from waule.fail_points import reach
+from waule.transactions import retried
+
+
+@dataclass(frozen=True)
+class GrantResult:
+    entry: LedgerEntry
+    balance: int
+    replayed: bool = False
+
+
+def grant(
+    *, target: Target, credits: int, kind: Kind, reason: str, actor: str, idempotency_key: str | None = None
+) -> GrantResult:
+    """Adds credits.
+
+    Raises:
+        TargetNotFound; InvalidRequest: fewer than 1 credit, or a kind that is none of GRANT_KINDS; IdempotencyKeyReused.
+    """
+    if not 1 <= credits <= MAX_CREDITS:
+        raise InvalidRequest.of_field("credits", _("Give 1 to %(limit)s credits.") % {"limit": MAX_CREDITS})
+    if kind not in GRANT_KINDS:
+        raise InvalidRequest.of_field("type", _("Give one of: %(kinds)s.") % {"kinds": ", ".join(GRANT_KINDS)})
+    account_id = find_target(target).account_id
+    return _move(account_id=account_id, amount=credits, kind=kind, reason=reason, actor=actor, idempotency_key=idempotency_key)
+
+
+def adjust(*, account_id: int, credits: int, reason: str, actor: str, idempotency_key: str | None = None) -> GrantResult:
+    """Corrects a balance by hand: `credits` is signed and not 0.
+
+    Raises:
+        NotFound; InvalidRequest: 0 or no reason; InsufficientCredits: more than can be spent; IdempotencyKeyReused.
+    """
+    if credits == 0 or abs(credits) > MAX_CREDITS:
+        raise InvalidRequest.of_field("credits", _("Give an amount that is not 0, such as 50 or -50."))
+    if not reason.strip():
+        raise InvalidRequest.of_field("reason", _("Say why."))
+    if not Account.objects.filter(id=account_id).exists():
+        raise NotFound(_("There is no account %(id)s.") % {"id": account_id})
+    key = f"adjust:{idempotency_key}" if idempotency_key else None
+    return _move(account_id=account_id, amount=credits, kind=Kind.ADMIN, reason=reason, actor=actor, idempotency_key=key)
+
+
+@retried
+def _move(*, account_id: int, amount: int, kind: Kind, reason: str, actor: str, idempotency_key: str | None) -> GrantResult:
+    mark = fingerprint({"amount": amount, "kind": str(kind), "reason": reason})
+
+    def replay() -> GrantResult | None:
+        if idempotency_key is None:
+            return None
+        first = LedgerEntry.objects.filter(account_id=account_id, idempotency_key=idempotency_key).first()
+        if first is not None and first.fingerprint != mark:
+            raise IdempotencyKeyReused
+        return GrantResult(first, first.spendable, replayed=True) if first else None
+
+    @transaction.atomic(durable=True)
+    def take() -> GrantResult:
+        books = Books([account_id])
+        account = books.accounts[account_id]
+        entry = books.post(
+            account,
+            kind=kind,
+            amount=amount,
+            description=reason[:MAX_REASON_LENGTH],
+            actor=actor,
+            idempotency_key=idempotency_key,
+            fingerprint=mark,
+        )
+        books.write()
+        reach("grant.before_commit")
+        return GrantResult(entry, account.spendable)
+
+    return once(take, replay)
