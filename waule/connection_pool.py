@@ -54,7 +54,8 @@ class Pool:
                 connection.connection.close()
             self.free.put(None)
             return
-        if connection.connection is None:  # Django found it unusable and closed it
+        connection.close_if_unusable_or_obsolete()  # at the end of a request Django has done so; of a job nobody has
+        if connection.connection is None:
             self.broken += 1
             self.made_after[id(connection)] = self.broken
         self.free.put(connection)

@@ -5,7 +5,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from django.db import connection, connections
+from django.db import OperationalError, connection, connections
 
 from tenants.models import Tenant
 from tests.live import Database, LiveWaule
@@ -69,3 +69,21 @@ def test_outside_of_a_server_giving_back_closes_the_connection(cloned_db: Databa
     connection_pool.give_back()
     assert connection.connection is None
     assert Tenant.objects.count() == 0
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has no server that could go away")
+def test_a_connection_that_broke_is_not_lent_again(cloned_db: Database) -> None:
+    """A worker's job that is cut off gives back what it has, and nothing of Django's looks at it in between."""
+    pool = Pool(1)
+    broken = pool.take()
+    with broken.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        (pid,) = cursor.fetchone()
+    cloned_db.sql("SELECT pg_terminate_backend(%s)", pid)
+    with pytest.raises(OperationalError), broken.cursor() as cursor:
+        cursor.execute("SELECT 1")
+    pool.put(broken)
+    again = pool.take()
+    with again.cursor() as cursor:
+        cursor.execute("SELECT 1")
+    again.close()
