@@ -1,7 +1,8 @@
 """How the books reach the database: accounts are locked by one statement, and rows are written by one more.
 
-PostgreSQL gets all rows of a transaction as one JSON document in one prepared statement, whatever their number: trips and
-parsing are most of what a short transaction costs. On SQLite, where a statement costs no trip, each kind of row has its own.
+PostgreSQL gets all rows of a transaction as JSON, a document for each kind, in one prepared statement, whatever their number:
+trips and parsing are most of what a short transaction costs. On SQLite, where a statement costs no trip, each kind of row
+has its own.
 """
 
 import json
@@ -103,18 +104,18 @@ def write(
 def _write_at_once(
     holds: list[Hold], ended: list[Hold], charges: list[Charge], entries: list[LedgerEntry], accounts: list[LockedAccount]
 ) -> None:
-    document = {
+    kinds: dict[str, list[dict[str, Any]]] = {
         "holds": _objects(Hold, holds),
         "ended": [dict(zip(_ENDED, attrgetter(*_ENDED)(hold), strict=True)) for hold in ended],
         "charges": _objects(Charge, charges),
         "entries": _objects(LedgerEntry, entries),
         "accounts": [account.__dict__ for account in accounts],
     }
-    given = tuple((name, len(rows) > 1) for name, rows in document.items() if rows)
+    given = tuple((name, len(rows) > 1) for name, rows in kinds.items() if rows)
     if not given:
         return
     with connection.cursor() as cursor:
-        _statement(given).run(cursor, [json.dumps(document, default=str, separators=(",", ":"))])
+        _statement(given).run(cursor, [_as_json(kinds[name] if are_many else kinds[name][0]) for name, are_many in given])
         rows = cursor.fetchall()
     moved, _account, _seq, _id = rows[0]
     assert moved == len(accounts), "an account changed behind its lock"
@@ -131,13 +132,17 @@ def _statement(given: tuple[tuple[str, bool], ...]) -> Prepared:
     moved = "(SELECT count(*) FROM written_accounts)" if "accounts" in names else "0"
     entries = "written_entries" if "entries" in names else "(SELECT NULL::bigint AS account_id, 0 AS seq, 0 AS id)"
     return Prepared(
-        f"WITH given AS (SELECT %s AS rows), {steps} SELECT {moved}, account_id, seq, id FROM {entries} AS e",  # noqa: S608
-        ["json"],
+        f"WITH {steps} SELECT {moved}, account_id, seq, id FROM {entries} AS e",  # noqa: S608
+        ["json"] * len(given),
     )
 
 
+def _as_json(rows: Any) -> str:
+    return json.dumps(rows, default=str, separators=(",", ":"))
+
+
 def _step(name: str, are_many: bool) -> str:
-    rows = f"given, json_to_recordset(rows->'{name}')" if are_many else f"given, json_to_record(rows->'{name}'->0)"
+    rows = "json_to_recordset(%s)" if are_many else "json_to_record(%s)"
     if name == "ended":
         return f"""
             UPDATE billing_hold AS h SET state = v.state, ended_at = v.ended_at, credits_released = v.credits_released,
