@@ -31,7 +31,7 @@ from waule.errors import NotConfigured, Unavailable
 from waule.fail_points import reach
 from waule.transactions import patiently
 
-PROGRESS_SECONDS = 1.0  # between two notes of the progress
+PROGRESS_SECONDS = 2.0  # between two notes of the progress
 State = Generation.State
 logger = structlog.get_logger(__name__)
 
@@ -134,7 +134,7 @@ def may_exist(generation: Generation) -> bool:
 
 
 def note_progress(generation: Generation) -> Callable[[int], None]:
-    """Writes the progress at most once a second.
+    """Writes the progress down where it has changed, every PROGRESS_SECONDS at most.
 
     It stops the work by an exception: LeaseLost when others have it, or a timeout past the deadline.
     """
@@ -145,11 +145,12 @@ def note_progress(generation: Generation) -> Callable[[int], None]:
         heartbeat.check(generation)
         if generation.deadline_at is not None and timezone.now() > generation.deadline_at:
             raise timed_out(generation)
-        if time.monotonic() - noted_at < PROGRESS_SECONDS:
+        progress = min(99, percent)
+        if progress <= generation.progress or time.monotonic() - noted_at < PROGRESS_SECONDS:
             return
         noted_at = time.monotonic()
         try:
-            change(generation, progress=max(generation.progress, min(99, percent)))
+            change(generation, progress=progress)
         except (OperationalError, InterfaceError, Unavailable):
             connection.close_if_unusable_or_obsolete()  # the work is worth more than a note of it
         connection_pool.give_back()
