@@ -3,7 +3,8 @@
 import pytest
 
 from aiservices.models import Generation
-from billing import services
+from billing import alerts, services
+from billing.budgets import OverBudget
 from billing.models import Account, AlertThreshold, BillingPrice, BillingRule, Budget
 from billing.uses import Target, UseRequest
 from tests.billing.conftest import priced_model
@@ -97,3 +98,42 @@ def test_prices_are_simulated_rehearsed_and_an_outcome_is_decided(open_page, roo
         page.goto(address)
         assert page.evaluate("document.documentElement.scrollWidth") <= 390, name
         shot(page, f"{name}-phone-{language}")
+
+
+SAID = {"en": ("Low balance", "Budget used"), "zh-hans": ("余额过低", "预算使用")}
+
+
+@pytest.mark.parametrize("language", SAID)
+def test_a_budget_and_a_threshold_are_set_and_an_alert_is_seen(open_page, root, sold, acme, shot, language):
+    Budget.objects.all().delete()
+    AlertThreshold.objects.all().delete()
+    page = log_in(open_page(locale=language, color_scheme="light" if language == "en" else "dark"))
+
+    def choose(name, text):
+        page.click(f"#id_{name} + .select2")
+        page.fill(".select2-search__field", text)
+        page.get_by_role("option", name=text, exact=True).click()  # not the test account
+
+    page.goto("/admin/billing/budget/add/")
+    choose("tenant", "Acme")
+    page.select_option("[name=period]", "day")
+    page.fill("[name=limit_credits]", "340")
+    page.click("[name=_continue]")
+    page.get_by_text("330 (97 %)").wait_for()  # 315 charged, 15 held
+    shot(page, f"budget-{language}")
+    with pytest.raises(OverBudget):
+        services.charge(target=Target("tenant", str(acme.id)), use=UseRequest(model="flash"), actor="gateway")
+
+    page.goto("/admin/billing/alertthreshold/add/")
+    choose("account", "Acme")
+    page.fill("[name=low_balance]", "900")
+    page.click("[name=_save]")
+    page.locator("#result_list").get_by_text("900").wait_for()
+    alerts.check()
+    page.goto("/admin/billing/alert/")
+    for words in SAID[language]:
+        page.locator("#result_list").get_by_text(words).first.wait_for()
+    shot(page, f"alerts-raised-{language}")
+    page.locator("#result_list tbody a").first.click()
+    page.get_by_text("Acme").first.wait_for()
+    shot(page, f"alert-{language}")
