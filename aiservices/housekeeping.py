@@ -21,6 +21,7 @@ from billing import services as books
 from billing.ledger import database_now
 from gateway_client import sora_admin
 from storage import waiting
+from storage.drivers.local import sweep_incoming
 from storage.services import sweep_reservations
 from waule import connection_pool
 from waule.errors import WauleError
@@ -56,6 +57,7 @@ AT_HOME = (
     Task("end_overdue", _every(5), recovery.end_overdue),
     Task("credential_leases", _every(30), pool.housekeep),
     Task("sweep_reservations", _every(60), sweep_reservations),
+    Task("sweep_incoming", _every(3600), sweep_incoming),
     Task("alerts", _every(15), alerts.check),
     Task("forget_sessions", _every(24 * 3600), lambda: call_command("clearsessions")),
 )

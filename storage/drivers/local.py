@@ -1,8 +1,10 @@
 """Files under MEDIA_ROOT, which waule (or a web server in front of it) serves."""
 
+import contextlib
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from storage.drivers.base import MAX_LISTED, Driver, Listed
 from storage.errors import BucketProblem
 
 INCOMING = ".incoming"  # unfinished files; never served
+UNFINISHED_SECONDS = 24 * 3600  # no job takes so long: who was writing has died
 
 
 class LocalDriver(Driver):
@@ -69,6 +72,17 @@ def incoming() -> Path:
     folder = Path(settings.MEDIA_ROOT) / INCOMING
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def sweep_incoming() -> int:
+    """Deletes what was never finished because its process died; how many there were."""
+    oldest, count = time.time() - UNFINISHED_SECONDS, 0
+    for path in incoming().iterdir():
+        with contextlib.suppress(FileNotFoundError):  # it was finished meanwhile
+            if path.stat().st_mtime < oldest:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+                count += 1
+    return count
 
 
 def _walk(folder: Path, above: str, prefix: str) -> Iterator[Listed]:

@@ -1,5 +1,6 @@
 """What every place can do, and how it says what is wrong: S3 against moto with its authentication on, OSS, local files."""
 
+import os
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 import pytest
 import requests
 
-from storage.drivers import Driver, Place, driver_of
+from storage.drivers import Driver, Place, driver_of, local
 from storage.drivers.self_test import self_test
 from storage.errors import BucketProblem
 from tests.upstreams.oss_service import OssService
@@ -165,3 +166,21 @@ def test_a_tenants_address_can_be_allowed(oss_place: Place, settings: Any) -> No
 
 def test_a_place_shows_no_secret(oss_place: Place) -> None:
     assert "oss-secret" not in repr(oss_place)
+
+
+def test_what_a_crash_left_unfinished_is_swept_after_a_day(settings: Any, tmp_path: Path) -> None:
+    settings.MEDIA_ROOT = str(tmp_path)
+    old, young = local.incoming() / "old.mp4", local.incoming() / "young.mp4"
+    folder = local.incoming() / "old-folder"
+    folder.mkdir()
+    for path in (old, young, folder / "inside"):
+        path.write_bytes(b"x")
+    kept = tmp_path / "tenant" / "picture.png"
+    kept.parent.mkdir()
+    kept.write_bytes(b"x")
+    long_ago = time.time() - local.UNFINISHED_SECONDS - 60
+    for path in (old, folder, kept):
+        os.utime(path, (long_ago, long_ago))
+    assert local.sweep_incoming() == 2
+    assert [path.name for path in local.incoming().iterdir()] == ["young.mp4"]
+    assert kept.exists()
