@@ -60,8 +60,23 @@ def make_image(*, caller: Caller, wish: Wish, idempotency_key: str | None, model
             try:
                 perform(generation, reference_images=wish.reference_images)
             except LeaseLost:
-                answer = Answer(wait_for(generation))
+                answer = Answer(_as_it_ended(generation))
     return _as_answered(answer)
+
+
+def _as_it_ended(generation: Generation) -> Generation:
+    """What became of a generation that others see to its end.
+
+    Raises:
+        Unavailable: it takes too long, or it was dropped: nothing was made, and nothing is charged.
+    """
+    try:
+        return wait_for(generation)
+    except _Abandoned:
+        found = Generation.objects.select_related(*_READ).filter(id=generation.id).first()
+        if found is None:
+            raise Unavailable from None
+        return found
 
 
 def queue_video(*, caller: Caller, wish: Wish, idempotency_key: str | None, model_field: str = "modelId") -> Answer:

@@ -25,7 +25,7 @@ from typing import Any
 import psycopg2
 
 from benchmarks.load import Load, request, run
-from benchmarks.waiting import WAITING, SlowProvider, measure_waiting, processes_on
+from benchmarks.waiting import WAITING, SlowProvider, measure_following, measure_waiting, processes_on
 
 PROJECT = Path(__file__).resolve().parent.parent
 SECRET = "benchmark-internal-secret-of-32-characters"
@@ -360,6 +360,11 @@ def while_generations_wait(
     p99 = Line(f"p99 of a charge {slow}, ms", "the same, idle, ms", 2, is_at_most=True, digits=1)
     memory = Line(f"memory of each of {WAITING} waiting generations, MiB", "1 MiB", 1, is_at_most=True, digits=2)
     held = Line(f"database connections {slow}", "what is lent at most", 1, is_at_most=True)
+    # Once: the videos never end, and would be followed in the next repeat too.
+    followed = Line(
+        f"p99 of a charge while {WAITING} videos are followed, ms", "the same, idle, ms", 2, is_at_most=True, digits=1
+    )
+    watched = Line(f"memory of a worker for each of {WAITING} videos it follows, MiB", "1 MiB", 1, is_at_most=True, digits=2)
     provider = SlowProvider()
     at_provider = {"OPENAI_API_URL": provider.url, "OPENAI_API_KEY": "sk-benchmark-0123456789", "UPSTREAM_READ_SECONDS": "300"}
 
@@ -381,7 +386,12 @@ def while_generations_wait(
             memory.theirs.append(1)
             held.ours.append(found["connections"])
             held.theirs.append(CONNECTIONS * len(processes_on(port)))
-    return [p99, memory, held]
+        found = measure_following(port, seconds, seeded, charges, provider, env | at_provider)
+        followed.ours.append(found["busy_ms"])
+        followed.theirs.append(found["idle_ms"])
+        watched.ours.append(found["mib_each"])
+        watched.theirs.append(1)
+    return [p99, memory, held, followed, watched]
 
 
 def on_sqlite(directory: Path, seconds: float, repeats: int, say: Callable[[str], None]) -> list[Line]:

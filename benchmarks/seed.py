@@ -29,7 +29,8 @@ CREDITS = 1_000_000_000
 def seed(count: int) -> dict[str, object]:
     model = AIModel.objects.create(model_id="bench", name="Bench", provider="sandbox", type="IMAGE_GENERATION")
     waits = AIModel.objects.create(model_id="waits", name="Waits", provider="openai", type="IMAGE_GENERATION")
-    for priced in (model, waits):
+    film = AIModel.objects.create(model_id="film", name="Film", provider="openai", type="VIDEO_GENERATION")
+    for priced in (model, waits, film):
         BillingRule.objects.create(name=priced.model_id, model=priced, billing_type="PER_REQUEST", base_credits=7)
     tenants = Tenant.objects.bulk_create(
         [Tenant(name=f"Tenant {n}", enabled_models=["*"]) for n in range(count)], batch_size=1000

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,21 +18,27 @@ from PIL import Image
 
 from benchmarks.load import request, run
 
+PROJECT = Path(__file__).resolve().parent.parent
 WAITING = 300
 CHARGERS = 4
 FILL_SECONDS = 60
 
 
+def as_answer(content: bytes) -> bytes:
+    head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(content)}\r\nConnection: close\r\n\r\n"
+    return head.encode() + content
+
+
 class SlowProvider:
-    """An OpenAI-compatible provider that answers nobody until `release` is called."""
+    """An OpenAI-compatible provider that draws for nobody until `release` is called, and whose videos take for ever."""
 
     def __init__(self) -> None:
         picture = BytesIO()
         Image.new("RGB", (8, 8)).save(picture, "PNG")
         content = json.dumps({"created": 1, "data": [{"b64_json": base64.b64encode(picture.getvalue()).decode()}]}).encode()
-        head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(content)}\r\nConnection: close\r\n\r\n"
-        self.answer = head.encode() + content
+        self.answer = as_answer(content)
         self.waiting = 0
+        self.videos = 0
         self.loop = asyncio.new_event_loop()
         self.released = asyncio.Event()
         threading.Thread(target=self.loop.run_forever, daemon=True).start()
@@ -40,8 +47,15 @@ class SlowProvider:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
-        length = next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
+        length = next((line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")), b":0")
         await reader.readexactly(int(length.split(b":")[1]))
+        if b"/videos" in head.split(b"\r\n")[0]:
+            self.videos += head.startswith(b"POST")
+            video = {"id": "video_1", "object": "video", "status": "in_progress", "progress": int(time.monotonic()) % 90}
+            writer.write(as_answer(json.dumps(video).encode()))
+            await writer.drain()
+            writer.close()
+            return
         self.waiting += 1
         await self.released.wait()
         self.waiting -= 1
@@ -109,3 +123,35 @@ def measure_waiting(
         held = connections()
         busy = run(port, CHARGERS, seconds, charges).percentile(0.99)
     return {"idle_ms": idle, "busy_ms": busy, "mib_each": weight, "connections": held}
+
+
+@contextlib.contextmanager
+def videos_followed(port: int, key: str, provider: SlowProvider, env: dict[str, str]) -> Iterator[int]:
+    """A worker follows WAITING videos while the block runs; its process id."""
+    sent = request("POST", "/v1/videos", {"model": "film", "prompt": "a bench"}, Authorization=f"Bearer {key}")
+    answered = run(port, WAITING, 0, [sent]).statuses
+    if answered != {200: WAITING}:
+        raise RuntimeError(f"videos were answered with {answered}")
+    command = [sys.executable, "manage.py", "worker", "--concurrency", str(WAITING)]
+    worker = subprocess.Popen(command, cwd=PROJECT, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + FILL_SECONDS
+        while provider.videos < WAITING:
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"only {provider.videos} of {WAITING} videos reached the provider")
+            time.sleep(0.05)
+        yield worker.pid
+    finally:
+        worker.kill()
+        worker.wait()
+
+
+def measure_following(
+    port: int, seconds: float, seeded: dict[str, Any], charges: list[bytes], provider: SlowProvider, env: dict[str, str]
+) -> dict[str, float]:
+    """p99 of a charge (ms) before and while a worker follows WAITING videos, and MiB of that worker for each."""
+    idle = run(port, CHARGERS, seconds, charges).percentile(0.99)
+    with videos_followed(port, seeded["key"], provider, env) as worker:
+        busy = run(port, CHARGERS, seconds, charges).percentile(0.99)
+        weight = resident_mib([worker]) / WAITING
+    return {"idle_ms": idle, "busy_ms": busy, "mib_each": weight}

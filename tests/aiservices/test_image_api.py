@@ -2,13 +2,19 @@
 
 import base64
 import io
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from django.db import connections
+from django.utils import timezone
 from PIL import Image
 
+from aiservices.heartbeats import heartbeat
 from aiservices.models import AIModel, Generation
 from billing.models import Account, Charge, Hold, LedgerEntry
 from storage.models import StorageUsage
@@ -121,6 +127,23 @@ def test_reference_images_travel_in_bodies_of_up_to_32_mib(as_alice: Api, painte
     assert len(uri) > 1 << 20
     assert as_alice.post(PLATFORM, {"modelId": "painter", "prompt": "x", "referenceImages": [uri] * 2})[0] == 200
     assert as_alice.post(PLATFORM, {"modelId": "painter", "prompt": "x" * (33 << 20)})[0] == 413
+
+
+def test_who_lost_its_lease_is_told_how_it_ended(cloned_db: Any, vera: Any, settings: Any) -> None:
+    """A server that stood still past its lease: nothing was made, nothing is charged, and the caller may try again."""
+    image_model("one")
+    settings.SANDBOX_DELAY_SECONDS = 2
+    with ThreadPoolExecutor(1) as callers:
+        asked = callers.submit(api_of_user(vera).post, PLATFORM, {"modelId": "one", "prompt": "x"})
+        while (row := Generation.objects.filter(state="running").first()) is None:
+            time.sleep(0.02)
+        heartbeat.lose(row)
+        Generation.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
+        status, answer = asked.result(30)
+        callers.submit(connections.close_all).result()
+    assert (status, answer["code"]) == (503, "unavailable")
+    account = Account.objects.get(user=vera)
+    assert (Generation.objects.get().state, account.balance, account.held, Charge.objects.count()) == ("failed", 1000, 0, 0)
 
 
 def test_a_model_says_how_many_reference_images_it_takes(as_alice: Api) -> None:
