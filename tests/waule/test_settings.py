@@ -6,9 +6,9 @@ import subprocess
 import sys
 
 import pytest
-from django.conf import settings
 from django.db import connection
 
+import waule.settings
 from tests.live import Database, process_environment
 from tests.settings import ENVIRONMENT, PROJECT
 
@@ -106,9 +106,9 @@ def test_defaults_shown_in_the_example_are_the_defaults() -> None:
     shown = dict(re.findall(r"(?m)^# ([A-Z_]+)=(\S+)$", (PROJECT / ".env.example").read_text()))
     for name in ("DATABASE_URL", "PUBLIC_URL"):
         shown.pop(name)  # examples: the default is told in words
-    for name, value in shown.items():  # the tests' settings set none of these but MEDIA_ROOT
-        if name != "MEDIA_ROOT" and hasattr(settings, name):
-            assert str(getattr(settings, name)).lower() == value.lower(), name
+    for name, value in shown.items():  # the tests' environment sets none of these but MEDIA_ROOT
+        if name != "MEDIA_ROOT" and hasattr(waule.settings, name):
+            assert str(getattr(waule.settings, name)).lower() == value.lower(), name
 
 
 @pytest.mark.skipif(connection.vendor != "sqlite", reason="about SQLite")
