@@ -8,9 +8,9 @@ import sys
 import pytest
 from django.db import connection
 
-import waule.settings
 from tests.live import Database, process_environment
 from tests.settings import ENVIRONMENT, PROJECT
+from waule import settings
 
 READ = re.compile(r'\b(?:text|texts|flag|number|secret|choice)\(\s*"([A-Z_]+)"')
 
@@ -107,8 +107,8 @@ def test_defaults_shown_in_the_example_are_the_defaults() -> None:
     for name in ("DATABASE_URL", "PUBLIC_URL"):
         shown.pop(name)  # examples: the default is told in words
     for name, value in shown.items():  # the tests' environment sets none of these but MEDIA_ROOT
-        if name != "MEDIA_ROOT" and hasattr(waule.settings, name):
-            assert str(getattr(waule.settings, name)).lower() == value.lower(), name
+        if name != "MEDIA_ROOT" and hasattr(settings, name):
+            assert str(getattr(settings, name)).lower() == value.lower(), name
 
 
 @pytest.mark.skipif(connection.vendor != "sqlite", reason="about SQLite")
