@@ -24,6 +24,11 @@ class Target:
     mode: str = Mode.LIVE
     api_key_id: UUID | None = None
 
+    @property
+    def marks(self) -> dict[str, Any]:
+        """What a fingerprint says of it beside the use: the key, where one is named. Idempotency keys are per account."""
+        return {"api_key": str(self.api_key_id)} if self.api_key_id else {}
+
 
 @dataclass(frozen=True)
 class UseRequest:

@@ -49,7 +49,7 @@ def charge(*, target: Target, use: UseRequest, actor: str, idempotency_key: str 
 def _charge(*, target: Target, use: UseRequest, actor: str, idempotency_key: str | None) -> ChargeResult:
     row = find_target(target)
     catalog = current_catalog(row.catalog_version)
-    mark = use.fingerprint(catalog) if idempotency_key else ""
+    mark = use.fingerprint(catalog, **target.marks) if idempotency_key else ""
     bond = generation_of(idempotency_key)
 
     def replay() -> ChargeResult | None:
@@ -204,7 +204,7 @@ def _charge_one_of_many(
     row = rows.get(item.target)
     if row is None:
         raise TargetNotFound(targetType=item.target.kind, targetId=item.target.id)
-    mark = item.use.fingerprint(catalog) if item.idempotency_key else ""
+    mark = item.use.fingerprint(catalog, **item.target.marks) if item.idempotency_key else ""
     if item.idempotency_key and (first := made.get((row.account_id, item.idempotency_key))) is not None:
         if first.fingerprint != mark:
             raise IdempotencyKeyReused

@@ -81,7 +81,7 @@ def _hold(
 ) -> HoldResult:
     row = find_target(target)
     catalog = current_catalog(row.catalog_version)
-    mark = use.fingerprint(catalog, expires_in_seconds=expires_in_seconds) if idempotency_key else ""
+    mark = use.fingerprint(catalog, expires_in_seconds=expires_in_seconds, **target.marks) if idempotency_key else ""
 
     def replay() -> HoldResult | None:
         first = first_of_key(Hold, row.account_id, idempotency_key, mark)

@@ -79,6 +79,15 @@ def test_the_gateway_names_the_key_and_its_budget_binds(internal: Any, acme: Any
         assert "apiKeyId" in internal.post(CHARGE, wrong)[1]["details"]["fields"]
 
 
+def test_another_key_is_another_body(internal: Any, acme: Any, flash: AIModel) -> None:
+    first, second = (body(acme) | {"apiKeyId": str(key_of(acme, name).id)} for name in "ab")
+    assert [internal.post(CHARGE, each, key="k")[0] for each in (first, first, second, body(acme))] == [200, 200, 422, 422]
+    holds = "/internal/billing/holds"
+    assert [internal.post(holds, each, key="h")[0] for each in (first, second)] == [201, 422]
+    batch = {"charges": [each | {"idempotencyKey": "k"} for each in (first, second)]}
+    assert [item["status"] for item in internal.post("/internal/billing/charges/batch", batch)[1]["results"]] == [200, 422]
+
+
 def test_by_a_test_key_test_credits_are_spent(internal: Any, acme: Any, flash: AIModel) -> None:
     key = ApiKey.objects.create(tenant=acme, name="t", masked="wk_test_…t", key_hash="t" * 64, mode="test")
     assert internal.post(CHARGE, body(acme) | {"apiKeyId": str(key.id)})[0] == 200
