@@ -28,6 +28,7 @@ from aiservices.switches import MAX_REASON_LENGTH, switch_model
 from billing.versions import catalog_edited
 from storage.media import path_of
 from tenants.admin_audited import AuditedAdmin
+from tenants.selectors import owners_named
 from waule.admin_kit import (
     HistoryAdmin,
     PageButton,
@@ -205,8 +206,9 @@ class GenerationAdmin(HistoryAdmin):
     def page_buttons(self, request: HttpRequest, row: Generation) -> list[PageButton]:
         return admin_settle.settle_buttons(request, row)
 
-    def search_condition(self, term: str) -> Q:
-        return super().search_condition(term) | Q(tenant__name__iexact=term) | Q(user__username__iexact=term)
+    def search_conditions(self, term: str) -> list[Q]:
+        tenants, users = owners_named(term)
+        return [*super().search_conditions(term), Q(tenant__in=tenants), Q(user__in=users)]
 
     @display(description="")
     def picture(self, generation: Generation) -> Any:

@@ -4,6 +4,7 @@ A resource is written once; `Internal…` and `Staff…` differ in who may call 
 """
 
 import math
+from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -287,8 +288,9 @@ class _Credentials(ApiViewSet):
     list_name: str
     verbs = {"enable": "change", "disable": "change", "test": "change", "sync": "change"}
 
+    @abstractmethod
     def show(self, row: Any) -> dict[str, Any]:
-        raise NotImplementedError
+        """What an answer says of `row`."""
 
     def told(self, row: Any) -> Any:
         """The row as it is after whoever else has to know was told."""

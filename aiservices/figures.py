@@ -38,7 +38,7 @@ def _generations(day: date) -> dict[tuple[str, str], int]:
     ended: Counter[str] = Counter({State.SUCCEEDED.value: 0})  # there even on a day without any: it was computed
     failures: Counter[str] = Counter()
     rows = Generation.objects.filter(made, state__in=OVER).order_by().values_list("state", "error_code")
-    for state, code, count in rows.annotate(n=Count("id")).iterator():
+    for state, code, count in rows.annotate(n=Count("id")):
         ended[state] += count
         if state in (State.FAILED, State.UNKNOWN) and code:
             failures[code] += count

@@ -20,7 +20,7 @@ from aiservices.errors import LeaseLost, TaskNotOver, TaskOver
 from aiservices.heartbeats import change, heartbeat, is_abandoned, lease_end, owner
 from aiservices.models import AIModel, Generation, GenerationInput
 from aiservices.wishes import Caller, Wish, check_number_of_images, find_model
-from aiservices.work import drop, perform, recover, reopen
+from aiservices.work import drop, may_exist, perform, recover, reopen
 from billing import services as books
 from billing.ledger import database_now
 from storage import media
@@ -276,6 +276,8 @@ def cancel(*, generation: Generation) -> Generation:
         found = Generation.objects.select_related(*_READ).get(id=generation.id)
         if found.is_over or found.verdict:
             break
+        # What a provider makes meanwhile is lost to us, and costs whoever canceled nothing: an operator should know how often.
+        flags = [*found.flags, "canceled_while_made"] if may_exist(found) else found.flags
         canceled = Generation.objects.filter(
             id=found.id, attempt=found.attempt, verdict="", state__in=[State.QUEUED, State.RUNNING]
         ).update(
@@ -285,6 +287,7 @@ def cancel(*, generation: Generation) -> Generation:
             error_code="canceled",
             error_message=_("The task was canceled."),
             error_details={"status": 409},
+            flags=flags,
             lease_owner=owner(),
             lease_until=lease_end(database_now()),
         )

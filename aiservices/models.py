@@ -66,7 +66,7 @@ class AIModel(CatalogRow):
 class Credential(models.Model):
     """An upstream key. What the operator wants (`is_active`) and what the machine has learned (`state`) are two things.
 
-    The columns in `machine_fields` are written by `aiservices/pool.py` alone, with conditional updates: a form that
+    The columns in `machine_fields` are written by `aiservices/pool` alone, with conditional updates: a form that
     saves the whole row leaves them as they are.
     """
 

@@ -31,7 +31,7 @@ from waule.errors import NotConfigured, Unavailable
 from waule.fail_points import reach
 from waule.transactions import patiently
 
-PROGRESS_SECONDS = 2.0  # between two notes of the progress
+PROGRESS_SECONDS = 5.0  # between two notes of the progress
 State = Generation.State
 logger = structlog.get_logger(__name__)
 

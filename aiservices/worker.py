@@ -21,9 +21,9 @@ from aiservices.jobs import Queue, run, under_way
 from aiservices.models import Generation
 from waule import connection_pool
 from waule.errors import WauleError
+from waule.processes import DRAIN_SECONDS
 
 POLL_SECONDS = 0.5
-DRAIN_SECONDS = 60.0  # a stopping worker waits so long for what cannot be resumed elsewhere
 NOTICE_SECONDS = 1.0  # and so long for its threads to notice that their job was handed over
 DRAIN_LOOK_SECONDS = 0.2
 CHORE_LOOK_SECONDS = 1.0

@@ -5,6 +5,7 @@ import multiprocessing
 import selectors
 import socket
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,11 +37,17 @@ def request(method: str, path: str, body: Any = None, **headers: str) -> bytes:
     return "\r\n".join([*lines, "", ""]).encode() + content
 
 
-def run(port: int, connections: int, seconds: float, requests: list[bytes]) -> Load:
-    """Sends `requests` round and round over that many connections for that long, from a process of its own."""
+FollowUp = Callable[[bytes], bytes]
+
+
+def run(port: int, connections: int, seconds: float, requests: list[bytes], follow_up: FollowUp | None = None) -> Load:
+    """Sends `requests` round and round over that many connections for that long, from a process of its own.
+
+    `follow_up`, a function of a module, makes of each good answer's body what its connection sends next.
+    """
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(False)
-    process = context.Process(target=_generate, args=(theirs, port, connections, seconds, requests), daemon=True)
+    process = context.Process(target=_generate, args=(theirs, port, connections, seconds, requests, follow_up), daemon=True)
     process.start()
     if not ours.poll(seconds + 60):
         process.kill()
@@ -51,21 +58,23 @@ def run(port: int, connections: int, seconds: float, requests: list[bytes]) -> L
 
 
 class _Connection:
-    __slots__ = ("answer", "sent_at", "socket")
+    __slots__ = ("answer", "follows", "sent_at", "socket")
 
     def __init__(self, port: int) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=30)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.answer = b""
+        self.follows = False  # what was sent last is a follow-up
         self.sent_at = 0.0
 
-    def send(self, content: bytes) -> None:
+    def send(self, content: bytes, *, follows: bool = False) -> None:
         self.answer = b""
+        self.follows = follows
         self.sent_at = time.perf_counter()
         self.socket.sendall(content)
 
-    def receive(self) -> int | None:
-        """The status, once the whole answer is there."""
+    def receive(self) -> tuple[int, bytes] | None:
+        """The status and the body, once the whole answer is there."""
         chunk = self.socket.recv(1 << 18)
         if not chunk:
             raise ConnectionError("the server closed a connection")
@@ -76,10 +85,12 @@ class _Connection:
         lower = head.lower()
         start = lower.index(b"content-length:") + 15
         length = int(lower[start:].split(b"\r\n", 1)[0])
-        return int(head[9:12]) if len(body) >= length else None
+        return (int(head[9:12]), body) if len(body) >= length else None
 
 
-def _generate(answer: Any, port: int, connections: int, seconds: float, requests: list[bytes]) -> None:
+def _generate(
+    answer: Any, port: int, connections: int, seconds: float, requests: list[bytes], follow_up: FollowUp | None
+) -> None:
     load = Load()
     number = 0
     selector = selectors.DefaultSelector()
@@ -93,12 +104,15 @@ def _generate(answer: Any, port: int, connections: int, seconds: float, requests
     while under_way:
         for key, _events in selector.select(30):
             connection = key.data
-            if (status := connection.receive()) is None:
+            if (received := connection.receive()) is None:
                 continue
+            status, body = received
             now = time.perf_counter()
             load.statuses[status] = load.statuses.get(status, 0) + 1
             load.latencies.append(now - connection.sent_at)
-            if now - started < seconds:
+            if follow_up is not None and status < 300 and not connection.follows:
+                connection.send(follow_up(body), follows=True)
+            elif now - started < seconds:
                 connection.send(requests[number % len(requests)])
                 number += 1
             else:

@@ -6,7 +6,6 @@ Every repeat measures both sides one after the other, so that a ratio compares t
 import contextlib
 import json
 import os
-import platform
 import secrets
 import shutil
 import socket
@@ -18,18 +17,20 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import psycopg2
 
 from benchmarks.load import Load, request, run
+from benchmarks.report import Line
 from benchmarks.waiting import WAITING, SlowProvider, measure_following, measure_waiting, processes_on
 
 PROJECT = Path(__file__).resolve().parent.parent
 SECRET = "benchmark-internal-secret-of-32-characters"
 SPREAD = 10_000
+FEW_ENTRIES = 1000
+LONGEST_SECONDS = 3600  # of one child: a history of ten million entries takes a quarter of an hour
 CONNECTIONS = 8  # that a server process lends at most: `waule.connection_pool`, which cannot be imported without settings
 
 ONE_STATEMENT = """
@@ -41,58 +42,6 @@ INSERT INTO billing_ledgerentry
     (account_id, seq, kind, amount, balance, description, actor, fingerprint, spendable, created_at, hash)
 SELECT id, last_seq, 'CONSUME', -7, balance, 'bench', 'bench', '', balance - held, now(), '' FROM moved;
 """
-
-
-# A gift of 1 to every account, chained as the books chain it.
-ONE_ENTRY_EACH = """
-WITH moved AS (
-    UPDATE billing_account SET balance = balance + 1, last_seq = last_seq + 1, last_entry_at = statement_timestamp(),
-        last_hash = encode(sha256(convert_to(concat_ws(E'\\x1f', last_hash, id, last_seq + 1, 'GIFT', 1, balance + 1, '',
-            (extract(epoch FROM statement_timestamp()) * 1000000)::bigint, 'bench', 'bench'), 'UTF8')), 'hex')
-    WHERE last_seq > 0 RETURNING id, balance, held, last_seq, last_entry_at, last_hash
-)
-INSERT INTO billing_ledgerentry
-    (account_id, seq, kind, amount, balance, description, actor, fingerprint, spendable, created_at, hash)
-SELECT id, last_seq, 'GIFT', 1, balance, 'bench', 'bench', '', balance - held, last_entry_at, last_hash FROM moved
-"""
-
-
-@dataclass
-class Line:
-    """One row of the table: both sides and their ratio, a figure for each repeat."""
-
-    scenario: str
-    against: str
-    target: float | None
-    ours: list[float] = field(default_factory=list)
-    theirs: list[float] = field(default_factory=list)
-    p99: list[float] = field(default_factory=list)
-    refused: int = 0
-    is_at_most: bool = False  # the smaller the better
-    digits: int = 0
-
-    @property
-    def ratios(self) -> list[float]:
-        return [mine / other for mine, other in zip(self.ours, self.theirs, strict=True) if other]
-
-    def markdown(self) -> str:
-        target = "" if self.target is None else f"{'≤' if self.is_at_most else '≥'} {self.target:g}"
-        verdict = ""
-        if self.target is not None and self.ratios:
-            ratio = statistics.median(self.ratios)
-            verdict = "yes" if (ratio <= self.target if self.is_at_most else ratio >= self.target) else "no"
-        ours, theirs = spread(self.ours, self.digits), spread(self.theirs, self.digits)
-        return (
-            f"| {self.scenario} | {ours} | {spread(self.p99, 1)} | {self.against} | {theirs} "
-            f"| {spread(self.ratios, 2)} | {target} | {verdict} |"
-        )
-
-
-def spread(figures: list[float], digits: int) -> str:
-    """min / median / max."""
-    if not figures:
-        return ""
-    return " / ".join(f"{value:,.{digits}f}" for value in (min(figures), statistics.median(figures), max(figures)))
 
 
 # --- databases and servers -----------------------------------------------------------------------------------------
@@ -115,7 +64,9 @@ def environment(url: str, directory: Path) -> dict[str, str]:
 
 
 def child(*arguments: str, env: dict[str, str]) -> str:
-    done = subprocess.run([sys.executable, *arguments], cwd=PROJECT, env=env, capture_output=True, text=True, timeout=600)
+    done = subprocess.run(
+        [sys.executable, *arguments], cwd=PROJECT, env=env, capture_output=True, text=True, timeout=LONGEST_SECONDS
+    )
     if done.returncode:
         raise RuntimeError(f"{' '.join(arguments)}: {done.stderr[-2000:]}")
     return done.stdout
@@ -136,6 +87,13 @@ def postgresql(server: str, template: str = "") -> Iterator[str]:
         yield f"{server.rpartition('/')[0]}/{name}"
     finally:
         on_server(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+
+def vacuum(url: str) -> None:
+    """What autovacuum does between the minutes: some servers have it switched off, and their plans are of empty tables."""
+    with contextlib.closing(psycopg2.connect(url)) as connection:
+        connection.autocommit = True
+        connection.cursor().execute("VACUUM ANALYZE")
 
 
 @contextlib.contextmanager
@@ -225,37 +183,31 @@ def charge_body(tenant: str, model: str) -> dict[str, Any]:
     return {"targetType": "tenant", "targetId": tenant, "modelId": model, "operation": "image"}
 
 
-def pairs(port: int, connections: int, seconds: float, seeded: dict[str, Any]) -> Load:
-    """Holds, each captured: measured in two halves, since a capture needs the id that its hold answered."""
-    import http.client
+def new_objects(tenants: list[str], repeat: int) -> list[bytes]:
+    """Records of objects that nobody has told of, 500 of each tenant."""
+    return [
+        internal("POST", "storage/record", {"tenantId": tenant, "bytes": 1000, "objectKey": f"{repeat}/{number}.png"})
+        for number in range(500)
+        for tenant in tenants
+    ]
 
-    holds = [internal("POST", "billing/holds", charge_body(tenant, seeded["model"])) for tenant in seeded["tenants"]]
-    first = run(port, connections, seconds / 2, holds)
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-    ids: list[str] = []
-    for tenant in seeded["tenants"][: max(200, min(3000, int(first.per_second * seconds / 2)))]:
-        connection.request(
-            "POST",
-            "/internal/billing/holds",
-            json.dumps(charge_body(tenant, seeded["model"])),
-            {"X-Internal-Secret": SECRET, "Content-Type": "application/json"},
-        )
-        ids.append(json.loads(connection.getresponse().read())["holdId"])
-    captures = [internal("POST", f"billing/holds/{hold_id}/capture") for hold_id in ids]
-    second = run(port, connections, seconds / 2, captures)
-    fresh = min(sum(second.statuses.values()), len(captures))
-    # What came round again was a replay: only the first round counts, at the rate of its time.
-    rate = second.per_second if fresh == len(captures) else fresh / second.seconds
-    pair = Load(seconds=1 / first.per_second + 1 / rate, statuses={200: 1})
-    pair.latencies = first.latencies
-    return pair
+
+def capture_of(answer: bytes) -> bytes:
+    return internal("POST", f"billing/holds/{json.loads(answer)['holdId']}/capture")
+
+
+def report_of(answer: bytes) -> bytes:
+    return internal("POST", f"credentials/leases/{json.loads(answer)['leaseId']}/report", {"outcome": "ok"})
 
 
 # --- the run -------------------------------------------------------------------------------------------------------
 
 
-def measure(*, server: str | None, seconds: float, repeats: int, say: Callable[[str], None]) -> list[Line]:
-    """All of it. `server` is the URL of a PostgreSQL database from which others can be made; None: SQLite alone."""
+def measure(*, server: str | None, seconds: float, repeats: int, entries: int, say: Callable[[str], None]) -> list[Line]:
+    """All of it, the long history with so many `entries`.
+
+    `server` is the URL of a PostgreSQL database from which others can be made; None: SQLite alone.
+    """
     lines: list[Line] = []
     with contextlib.ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="waule-benchmark-")))
@@ -266,6 +218,7 @@ def measure(*, server: str | None, seconds: float, repeats: int, say: Callable[[
             env, seeded = prepare(url, directory, SPREAD, say)
             plain_url = stack.enter_context(postgresql(server, url))  # pgbench writes past the books: not into ours
             lines += on_postgresql(url, plain_url, env, seeded, seconds, repeats, say)
+            lines += on_a_long_history(server, directory, entries, repeats, say)
         lines += on_sqlite(directory, seconds, repeats, say)
     return lines
 
@@ -297,54 +250,76 @@ def on_postgresql(
     ]
     lookups = [internal("GET", "tenants/by-apikey", X_Api_Key=seeded["key"])]
     balances = [internal("GET", f"billing/balance?targetType=tenant&targetId={tenant}") for tenant in tenants[:1000]]
-    records = [
-        internal("POST", "storage/record", {"tenantId": tenant, "bytes": 1000, "objectKey": f"{n}.png"})
-        for n in range(5)
-        for tenant in tenants
-    ]
+    holds = [internal("POST", "billing/holds", charge_body(tenant, model)) for tenant in tenants]
+    leases = [internal("POST", "credentials/lease", {"provider": "gemini"})]
     spread_line = Line("charge, 10,000 accounts, 16 connections", "pgbench, one statement, 16 clients", 0.20)
     hot_line = Line("charge, one account, 64 connections", "pgbench, one account, 8 clients", 0.75)
     batch_line = Line("batches of 100, items, 4 connections", "pgbench, one statement, 16 clients", 1.0)
     pair_line = Line("hold + capture, pairs, 16 connections", "our charge, 16 connections", 0.5)
+    lease_line = Line("lease + report of 40 keys, pairs, 64 connections", "pgbench, the same two statements, 16 clients", 0.3)
     plain = {
         "by-apikey, 16 connections": (lookups, 16),
         "by-apikey, 64 connections": (lookups, 64),
         "balance, 16 connections": (balances, 16),
         "balance, 64 connections": (balances, 64),
-        "storage record, 16 connections": (records, 16),
     }
     plain_lines = {name: Line(name, "our charge, 16 connections", None) for name in plain}
+    record_line = Line("storage record, 16 connections", "our charge, 16 connections", None)
     with serving(env) as port:
         run(port, 16, min(2.0, seconds), charges)  # plans prepared, catalog read
         for repeat in range(1, repeats + 1):
             say(f"PostgreSQL, repeat {repeat} of {repeats}")
+            for each in (url, plain_url):
+                vacuum(each)
             limit = pgbench(plain_url, spread_script, clients=16, seconds=seconds)
             single = run(port, 16, seconds, charges)
             note(spread_line, single, limit)
             hot_limit = pgbench(plain_url, hot_script, clients=8, seconds=seconds)
             note(hot_line, run(port, 64, seconds, charges[:1]), hot_limit)
             note(batch_line, run(port, 4, seconds, batches), limit, times=100)
-            note(pair_line, pairs(port, 16, seconds, seeded), single.per_second)
+            note(pair_line, run(port, 16, seconds, holds, capture_of), single.per_second, times=0.5)
+            lease_limit = pgbench(plain_url, seeded["lease_and_report"], clients=16, seconds=seconds)
+            note(lease_line, run(port, 64, seconds, leases, report_of), lease_limit, times=0.5)
             for name, (requests, connections) in plain.items():
                 note(plain_lines[name], run(port, connections, seconds, requests), single.per_second)
+            note(record_line, run(port, 16, seconds, new_objects(tenants[:100], repeat)), single.per_second)
     waiting_lines = while_generations_wait(url, env, seeded, seconds, repeats, charges, say)
-    say("reconcile of a million entries")
-    reconcile_line = Line("reconcile of a million entries and more, rows", "SELECT sum(amount), one process, rows", 0.1)
-    with contextlib.closing(psycopg2.connect(url)) as connection:
-        connection.autocommit = True
-        cursor = connection.cursor()
-        for _round in range(1_000_000 // SPREAD):
-            cursor.execute(ONE_ENTRY_EACH)
-        cursor.execute("VACUUM ANALYZE billing_ledgerentry")
+    return [spread_line, hot_line, batch_line, pair_line, lease_line, *plain_lines.values(), record_line, *waiting_lines]
+
+
+def on_a_long_history(server: str, directory: Path, entries: int, repeats: int, say: Callable[[str], None]) -> list[Line]:
+    """What must not become slow with the years: the admin's pages, and the proof of the books."""
+    proof = Line(f"reconcile of {entries:,} entries, rows", "SELECT sum(amount), one process, rows", 0.1)
+    pages: dict[int, list[float]] = {}
+    for count in (FEW_ENTRIES, entries):
+        say(f"a history of {count:,} entries and as many charges")
+        with postgresql(server) as url:
+            env = environment(url, directory)
+            child("manage.py", "migrate", "--verbosity=0", env=env)
+            child("-m", "benchmarks.history", str(count), env=env)
+            say("every list, search and filter of the admin")
+            pages[count] = sorted(json.loads(child("-m", "benchmarks.admin_pages", env=env)).values())
+            for _repeat in range(repeats if count == entries else 0):
+                say("reconcile")
+                proof.theirs.append(plain_sum(url))
+                proof.ours.append(entries / float(child("-m", "benchmarks.books", env=env)))
+    few, many = pages[FEW_ENTRIES], pages[entries]
+    name = f"{len(many)} admin pages with {entries:,} entries"
+    median = Line(f"{name}, the median, ms", f"with {FEW_ENTRIES:,} entries, ms", 2, is_at_most=True)
+    slowest = Line(f"{name}, the slowest, ms", f"with {FEW_ENTRIES:,} entries, ms", None, is_at_most=True)
+    median.ours, median.theirs = [statistics.median(many)], [statistics.median(few)]
+    slowest.ours, slowest.theirs = [many[-1]], [few[-1]]
+    return [median, slowest, proof]
+
+
+def plain_sum(url: str) -> float:
+    """Rows per second of the simplest look at every entry."""
+    with contextlib.closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
         cursor.execute("SET max_parallel_workers_per_gather = 0")
-        for _repeat in range(repeats):
-            started = time.perf_counter()
-            cursor.execute("SELECT sum(amount), count(*) FROM billing_ledgerentry")
-            taken = time.perf_counter() - started
-            entries = cursor.fetchone()[1]
-            reconcile_line.theirs.append(entries / taken)
-            reconcile_line.ours.append(entries / float(child("-m", "benchmarks.books", env=env)))
-    return [spread_line, hot_line, batch_line, pair_line, *plain_lines.values(), *waiting_lines, reconcile_line]
+        started = time.perf_counter()
+        cursor.execute("SELECT sum(amount), count(*) FROM billing_ledgerentry")
+        _sum, rows = cursor.fetchone()
+        return float(rows / (time.perf_counter() - started))
 
 
 def while_generations_wait(
@@ -408,35 +383,8 @@ def on_sqlite(directory: Path, seconds: float, repeats: int, say: Callable[[str]
     return [line]
 
 
-def note(line: Line, load: Load, limit: float, *, times: int = 1) -> None:
+def note(line: Line, load: Load, limit: float, *, times: float = 1) -> None:
     line.ours.append(load.per_second * times)
     line.theirs.append(limit)
     line.p99.append(load.percentile(0.99))
     line.refused += sum(count for status, count in load.statuses.items() if status >= 300)
-
-
-def report(lines: list[Line], *, seconds: float, repeats: int) -> str:
-    """results.md. Nothing in it is written by hand."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    version = shutil.which("pgbench") and subprocess.run(["pgbench", "--version"], capture_output=True, text=True).stdout.strip()
-    load = " / ".join(f"{figure:.1f}" for figure in os.getloadavg())
-    return "\n".join(
-        [
-            "# What was measured",
-            "",
-            "Written by `scripts/bench`; do not edit. Figures are requests (or items, or pairs) per second, min / median / max",
-            f"of {repeats} repeats of {seconds:g} s; p99 is the time of an answer in ms. Load generator, server, database and",
-            "whatever else runs share the machine, so only ratios of one run count. The peer written in another language is not",
-            "part of this project and is left out.",
-            "",
-            f"{os.cpu_count()} cores, {memory:.0f} GiB, Python {platform.python_version()}, {version or 'no pgbench'}, "
-            f"SQLite {sqlite3.sqlite_version}; load average at the end {load}.",
-            "",
-            "| what | waule | p99 | against | that | ratio | target | met |",
-            "| --- | --: | --: | --- | --: | --: | --: | --- |",
-            *[line.markdown() for line in lines],
-            "",
-            f"Answers that were no success: {sum(line.refused for line in lines)}.",
-            "",
-        ]
-    )

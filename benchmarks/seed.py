@@ -6,6 +6,7 @@ Run as a process of its own, with DATABASE_URL naming that database: python -m b
 import json
 import os
 import sys
+from typing import Any
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "waule.settings")
 
@@ -15,7 +16,9 @@ django.setup()
 
 from django.db import transaction  # noqa: E402
 
+from aiservices import credentials  # noqa: E402
 from aiservices.models import AIModel  # noqa: E402
+from aiservices.pool import lending, reports  # noqa: E402
 from billing.ledger import Books  # noqa: E402
 from billing.models import Account, BillingRule, Kind  # noqa: E402
 from billing.services import BatchItem, charge_many  # noqa: E402
@@ -24,9 +27,28 @@ from tenants.models import Tenant  # noqa: E402
 from tenants.services import create_api_key  # noqa: E402
 
 CREDITS = 1_000_000_000
+KEYS = 40
 
 
-def seed(count: int) -> dict[str, object]:
+def lease_and_report() -> str:
+    """The two statements of the pool's usual way, as a script for pgbench."""
+    values = {
+        "id": "lpad(to_hex(:lease::bigint), 32, '0')::uuid",
+        "now": "now()",
+        "today": "current_date",
+        "expires_at": "now() + interval '10 minutes'",
+        "provider": "'gemini'",
+        "outcome": "'ok'",
+        "model": "''",
+        "use": "''",
+        "message": "''",
+    }
+    statements = (lending._take_sql("postgresql", "gemini", "") % values, reports._REPORT_GOOD % values)
+    return "\\set lease random(1, 1000000000000000)\n" + "".join(f"{statement};\n" for statement in statements)
+
+
+def platform(count: int) -> dict[str, Any]:
+    """Tenants with their empty accounts, priced models and the first tenant's key."""
     model = AIModel.objects.create(model_id="bench", name="Bench", provider="sandbox", type="IMAGE_GENERATION")
     waits = AIModel.objects.create(model_id="waits", name="Waits", provider="openai", type="IMAGE_GENERATION")
     film = AIModel.objects.create(model_id="film", name="Film", provider="openai", type="VIDEO_GENERATION")
@@ -36,22 +58,25 @@ def seed(count: int) -> dict[str, object]:
         [Tenant(name=f"Tenant {n}", enabled_models=["*"]) for n in range(count)], batch_size=1000
     )
     Account.objects.bulk_create([Account(tenant=tenant, mode="live") for tenant in tenants], batch_size=1000)
+    _key, plaintext = create_api_key(tenant=tenants[0], name="bench", actor="bench")
+    return {"tenants": [str(tenant.id) for tenant in tenants], "key": plaintext, "model": str(model.id)}
+
+
+def seed(count: int) -> dict[str, Any]:
+    """A platform whose accounts are full, a first charge, and Gemini keys to lend."""
+    made = platform(count)
     ids = list(Account.objects.order_by("id").values_list("id", flat=True))
+    assert ids == list(range(ids[0], ids[0] + count)), "accounts are numbered without a gap"
     for start in range(0, len(ids), 1000):
         with transaction.atomic():
             books = Books(ids[start : start + 1000])
             for account in books.accounts.values():
                 books.post(account, kind=Kind.GIFT, amount=CREDITS, description="seed", actor="bench")
             books.write()
-    charge_many(items=[BatchItem(Target("tenant", str(tenants[0].id)), UseRequest(model="bench"))], actor="bench")
-    _key, plaintext = create_api_key(tenant=tenants[0], name="bench", actor="bench")
-    assert ids == list(range(ids[0], ids[0] + count)), "accounts are numbered without a gap"
-    return {
-        "tenants": [str(tenant.id) for tenant in tenants],
-        "first_account": ids[0],
-        "key": plaintext,
-        "model": str(model.id),
-    }
+    charge_many(items=[BatchItem(Target("tenant", made["tenants"][0]), UseRequest(model="bench"))], actor="bench")
+    for number in range(KEYS):
+        credentials.add(provider="gemini", secret=f"AIza{number:035}", name=f"key {number}", actor="bench")
+    return made | {"first_account": ids[0], "lease_and_report": lease_and_report()}
 
 
 if __name__ == "__main__":

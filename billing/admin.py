@@ -18,7 +18,7 @@ from billing import (
     admin_watch,  # noqa: F401  (registers the pages of what watches the books)
 )
 from billing.models import Account, Charge, Hold, LedgerEntry, Refund
-from tenants.models import Tenant, User
+from tenants.selectors import owners_named
 from waule.admin_kit import (
     HistoryAdmin,
     PageButton,
@@ -32,7 +32,6 @@ from waule.admin_kit import (
     spaced_number,
 )
 
-MAX_OWNERS_FOUND = 50
 KIND_COLOURS = {
     "RECHARGE": "success",
     "GIFT": "success",
@@ -50,15 +49,10 @@ HOLD_COLOURS = {"held": "warning", "captured": "success", "released": "info", "e
 OWNER = ("account__tenant", "account__user")
 
 
-def owners(term: str, *, prefix: str = "") -> Q:
-    """Accounts of tenants and users whose name begins with `term`: at most 50 of each are looked at."""
-    tenants = Tenant.objects.filter(name__istartswith=term).values_list("id", flat=True)[:MAX_OWNERS_FOUND]
-    users = User.objects.filter(username__istartswith=term).values_list("id", flat=True)[:MAX_OWNERS_FOUND]
-    return Q(**{f"{prefix}tenant__in": list(tenants)}) | Q(**{f"{prefix}user__in": list(users)})
-
-
-def account_ids(term: str) -> list[int]:
-    return list(Account.objects.filter(owners(term)).values_list("id", flat=True)[: 2 * MAX_OWNERS_FOUND])
+def accounts_of_owners(term: str) -> list[int]:
+    """Accounts of tenants and users whose name begins with `term`."""
+    tenants, users = owners_named(term)
+    return list(Account.objects.filter(Q(tenant__in=tenants) | Q(user__in=users)).values_list("id", flat=True))
 
 
 class BookAdmin(HistoryAdmin):
@@ -67,8 +61,8 @@ class BookAdmin(HistoryAdmin):
     list_select_related: ClassVar[Any] = OWNER
     search_help_text = _("Tenant, user or id")
 
-    def search_condition(self, term: str) -> Q:
-        return super().search_condition(term) | Q(account__in=account_ids(term))
+    def search_conditions(self, term: str) -> list[Q]:
+        return [*super().search_conditions(term), Q(account__in=accounts_of_owners(term))]
 
     @display(description=_("Account"))
     def account_link(self, row: Any) -> Any:
@@ -86,8 +80,8 @@ class AccountAdmin(HistoryAdmin):
     fields = ("owner", "mode_badge", "shown_spendable", "shown_balance", "shown_held", "last_seq", "last_entry_at")
     readonly_fields = fields
 
-    def search_condition(self, term: str) -> Q:
-        return super().search_condition(term) | owners(term)
+    def search_conditions(self, term: str) -> list[Q]:
+        return [*super().search_conditions(term), Q(id__in=accounts_of_owners(term))]
 
     def get_urls(self) -> list[URLPattern]:
         guarded = self.admin_site.admin_view
@@ -298,10 +292,6 @@ class RefundAdmin(BookAdmin):
     exact_search = ("id", "charge__id")
     fields = (("account_link", "created_at"), ("shown_credits", "total_after", "is_full"), "charge_link", "reason", "actor")
     readonly_fields = flat(fields)
-
-    def search_condition(self, term: str) -> Q:
-        # Refunds have no index by account: by owner they are found through their charges.
-        return super(BookAdmin, self).search_condition(term) | Q(charge__account__in=account_ids(term))
 
     @display(description=_("Credits"))
     def shown_credits(self, refund: Refund) -> str:

@@ -6,7 +6,7 @@ has its own.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import cache
@@ -17,6 +17,7 @@ from uuid import UUID
 from django.db import connection, models
 
 from billing.models import Charge, Hold, LedgerEntry
+from waule.json_rows import as_json, columns_of, objects, record_of
 from waule.prepared import Prepared
 
 
@@ -77,6 +78,24 @@ def lock(account_ids: Sequence[int]) -> tuple[list[LockedAccount], bool, datetim
     return accounts, any(row[6] for row in rows), moment(rows[-1][7]) or now if rows else now
 
 
+_BALANCE = f"""
+    SELECT balance, held, (SELECT sum(credits) FROM billing_hold WHERE {_DUE})
+    FROM billing_account AS a WHERE id = %s
+"""  # noqa: S608
+_BALANCE_NOW = Prepared(_BALANCE.format(now="clock_timestamp()"), ["bigint"])
+
+
+def balance_and_held(account_id: int) -> tuple[int, int]:
+    """The figures of now, of one moment: a hold past its time is no longer held, whether or not anybody has ended it."""
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            _BALANCE_NOW.run(cursor, [account_id])
+        else:
+            cursor.execute(_BALANCE.format(now="%s"), [plain(datetime.now(UTC)), account_id])
+        balance, held, due = cursor.fetchone()
+    return balance, held - int(due or 0)
+
+
 # --- writing -------------------------------------------------------------------------------------------------------
 
 _MODELS: dict[str, type[models.Model]] = {"holds": Hold, "charges": Charge, "entries": LedgerEntry}
@@ -105,17 +124,17 @@ def _write_at_once(
     holds: list[Hold], ended: list[Hold], charges: list[Charge], entries: list[LedgerEntry], accounts: list[LockedAccount]
 ) -> None:
     kinds: dict[str, list[dict[str, Any]]] = {
-        "holds": _objects(Hold, holds),
+        "holds": objects(Hold, holds),
         "ended": [dict(zip(_ENDED, attrgetter(*_ENDED)(hold), strict=True)) for hold in ended],
-        "charges": _objects(Charge, charges),
-        "entries": _objects(LedgerEntry, entries),
+        "charges": objects(Charge, charges),
+        "entries": objects(LedgerEntry, entries),
         "accounts": [account.__dict__ for account in accounts],
     }
     given = tuple((name, len(rows) > 1) for name, rows in kinds.items() if rows)
     if not given:
         return
     with connection.cursor() as cursor:
-        _statement(given).run(cursor, [_as_json(kinds[name] if are_many else kinds[name][0]) for name, are_many in given])
+        _statement(given).run(cursor, [as_json(kinds[name] if are_many else kinds[name][0]) for name, are_many in given])
         rows = cursor.fetchall()
     moved, _account, _seq, _id = rows[0]
     assert moved == len(accounts), "an account changed behind its lock"
@@ -135,10 +154,6 @@ def _statement(given: tuple[tuple[str, bool], ...]) -> Prepared:
         f"WITH {steps} SELECT {moved}, account_id, seq, id FROM {entries} AS e",  # noqa: S608
         ["json"] * len(given),
     )
-
-
-def _as_json(rows: Any) -> str:
-    return json.dumps(rows, default=str, separators=(",", ":"))
 
 
 def _step(name: str, are_many: bool) -> str:
@@ -162,22 +177,9 @@ def _step(name: str, are_many: bool) -> str:
             RETURNING 1
         """  # noqa: S608
     model = _MODELS[name]
-    columns = ", ".join(field.column for field in _fields(model))
-    types = ", ".join(f"{field.column} {field.db_type(connection)}" for field in _fields(model))
+    columns = ", ".join(columns_of(model))
     returning = "RETURNING account_id, seq, id" if model is LedgerEntry else ""
-    return f"INSERT INTO {model._meta.db_table} ({columns}) SELECT {columns} FROM {rows} AS v({types}) {returning}"  # noqa: S608
-
-
-def _objects(model: type[models.Model], rows: Iterable[models.Model]) -> list[dict[str, Any]]:
-    names = [field.column for field in _fields(model)]
-    values_of = attrgetter(*[field.attname for field in _fields(model)])
-    return [dict(zip(names, values_of(row), strict=True)) for row in rows]
-
-
-@cache
-def _fields(model: type[models.Model]) -> tuple[Any, ...]:
-    """Its columns but a number that the database gives."""
-    return tuple(field for field in model._meta.concrete_fields if not isinstance(field, models.AutoField))
+    return f"INSERT INTO {model._meta.db_table} ({columns}) SELECT {columns} FROM {rows} AS {record_of(model)} {returning}"  # noqa: S608
 
 
 def _write_by_kind(
@@ -186,11 +188,11 @@ def _write_by_kind(
     with connection.cursor() as cursor:
         for model, rows in ((Hold, holds), (Charge, charges), (LedgerEntry, entries)):
             if rows:
-                columns = [field.column for field in _fields(model)]
+                columns = columns_of(model)
                 cursor.executemany(
                     f"INSERT INTO {model._meta.db_table} ({', '.join(columns)}) "  # noqa: S608
                     f"VALUES ({', '.join(['%s'] * len(columns))})",
-                    [[plain(value) for value in given.values()] for given in _objects(model, rows)],
+                    [[plain(value) for value in given.values()] for given in objects(model, rows)],
                 )
         if entries:
             cursor.execute("SELECT last_insert_rowid()")

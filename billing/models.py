@@ -1,19 +1,16 @@
-"""The books: accounts, immutable ledger entries, charges, holds and refunds; and the prices they follow.
+"""The books: accounts, immutable ledger entries, charges, holds, refunds and daily counters.
+
+Prices are in `billing/models_prices.py`, what watches the books in `billing/models_watch.py`; all are imported from here.
 
 Only `billing/services` and `billing/ledger.py` write balances. Credits are whole numbers of 64 bits.
 """
 
-import time
-from typing import Any
-
 from django.conf import settings
-from django.db import models, transaction
-from django.db.models import F, Q, Value
-from django.db.models.functions import Greatest
-from django.utils import timezone
+from django.db import models
+from django.db.models import F, Q
 from django.utils.translation import gettext_lazy as _
 
-from tenants.models import Level, Mode
+from tenants.models import Mode
 from waule.append_only import AppendOnlyModel
 from waule.ids import uuid7
 
@@ -300,216 +297,6 @@ class Refund(AppendOnlyModel):
         return f"{self.credits} ← {self.charge_id}"
 
 
-# --- prices --------------------------------------------------------------------------------------------------------
-
-
-class CatalogState(models.Model):
-    """One row: the number of the catalog that holds now. Every change of a model, rule, price or permission raises it."""
-
-    id = models.SmallIntegerField(primary_key=True, default=1)
-    version = models.BigIntegerField(default=1)
-
-    class Meta:
-        constraints = [models.CheckConstraint(condition=Q(id=1), name="billing_catalogstate_one_row")]
-
-
-class CatalogRow(models.Model):
-    """A row that belongs to the catalog: saving or deleting it raises the catalog's version in the same transaction."""
-
-    class Meta:
-        abstract = True
-
-    def save(self, *args: Any, **kwargs: Any) -> None:
-        # The number's row is locked first, as everywhere, so that two editors wait instead of deadlocking.
-        with transaction.atomic():
-            raise_catalog_version()
-            super().save(*args, **kwargs)
-
-    def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
-        with transaction.atomic():
-            raise_catalog_version()
-            return super().delete(*args, **kwargs)
-
-
-def raise_catalog_version() -> None:
-    """Makes every process read the catalog anew. Call it after a bulk change of catalog rows.
-
-    The number is a time in microseconds, so that a restored or rolled-back database never names another catalog by a
-    number that some process remembers.
-    """
-    number = Greatest(F("version") + 1, Value(time.time_ns() // 1000))
-    if not CatalogState.objects.filter(id=1).update(version=number):
-        CatalogState.objects.create(id=1, version=time.time_ns() // 1000)
-
-
-class CatalogVersion(AppendOnlyModel):
-    """The whole catalog as it stood after a change: what prices, limits and models were, and who made them so."""
-
-    number = models.BigIntegerField(_("no."), unique=True)
-    created_at = models.DateTimeField(_("at"), default=timezone.now)
-    author = models.CharField(_("who"), max_length=200)
-    note = models.CharField(_("what"), max_length=500, blank=True, default="")
-    document = models.JSONField(_("catalog"))  # in the form of the catalog file
-
-    class Meta:
-        verbose_name = _("catalog version")
-        verbose_name_plural = _("catalog versions")
-
-    def __str__(self) -> str:
-        return f"#{self.number}"
-
-
-class BillingType(models.TextChoices):
-    PER_REQUEST = "PER_REQUEST", _("Per request")
-    PER_IMAGE = "PER_IMAGE", _("Per image")
-    PER_DURATION = "PER_DURATION", _("Per second")
-    DURATION_RESOLUTION = "DURATION_RESOLUTION", _("Seconds by resolution")
-    PER_CHARACTER = "PER_CHARACTER", _("Per character")
-    DURATION_MODE = "DURATION_MODE", _("Seconds by mode")
-    OPERATION_MODE = "OPERATION_MODE", _("Operation by mode")
-
-
-class BillingRule(CatalogRow):
-    """How a use becomes credits. One rule per scope: a model, a node type or a module type."""
-
-    name = models.CharField(_("name"), max_length=200)
-    model = models.ForeignKey(
-        "aiservices.AIModel",
-        null=True,
-        blank=True,
-        on_delete=models.CASCADE,
-        related_name="billing_rules",
-        verbose_name=_("model"),
-    )
-    node_type = models.CharField(_("node type"), max_length=64, blank=True, default="")
-    module_type = models.CharField(_("module type"), max_length=64, blank=True, default="")
-    scope = models.CharField(max_length=100, unique=True, editable=False)  # `model:<id>`, `node:<type>` or `module:<type>`
-    billing_type = models.CharField(_("billing type"), max_length=24, choices=BillingType)
-    base_credits = models.BigIntegerField(_("base credits"), default=0)
-    is_free = models.BooleanField(_("free"), default=False)
-    round_up = models.BooleanField(_("whole seconds"), null=True, blank=True, help_text=_("Empty: as the billing type says."))
-    pricing_unit = models.CharField(
-        _("pricing unit"),
-        max_length=16,
-        blank=True,
-        default="",
-        choices=[("per_second", _("per second")), ("per_request", _("per request"))],
-    )
-    is_active = models.BooleanField(_("active"), default=True)
-    version = models.IntegerField(_("version"), default=1, editable=False)
-    updated_at = models.DateTimeField(_("changed"), auto_now=True)
-
-    class Meta:
-        verbose_name = _("price rule")
-        verbose_name_plural = _("prices")
-        constraints = [
-            models.CheckConstraint(
-                condition=Q(base_credits__gte=0),
-                name="billing_rule_base_not_negative",
-                violation_error_message=_("A price cannot be negative."),
-            ),
-        ]
-
-    def __str__(self) -> str:
-        return self.name
-
-    def save(self, *args: Any, **kwargs: Any) -> None:
-        self.scope = scope_of(model_pk=self.model_id, node_type=self.node_type, module_type=self.module_type)
-        super().save(*args, **kwargs)
-
-
-def scope_of(*, model_pk: Any = None, node_type: str = "", module_type: str = "") -> str:
-    """The one text that names a scope: trimmed and in lower case, as scopes are compared."""
-    if node_type.strip():
-        return f"node:{node_type.strip().lower()}"
-    if module_type.strip():
-        return f"module:{module_type.strip().lower()}"
-    return f"model:{model_pk}"
-
-
-class BillingPrice(CatalogRow):
-    """One row of a rule's prices."""
-
-    class Dimension(models.TextChoices):
-        RESOLUTION = "resolution", _("Resolution")
-        MODE = "mode", _("Mode")
-        OPERATION_TYPE = "operationType", _("Operation type")
-        CHARACTER = "character", _("Characters")
-
-    rule = models.ForeignKey(BillingRule, on_delete=models.CASCADE, related_name="prices", verbose_name=_("rule"))
-    dimension = models.CharField(_("dimension"), max_length=16, choices=Dimension)
-    value = models.CharField(_("value"), max_length=64, blank=True, default="")
-    credits = models.BigIntegerField(_("credits"), null=True, blank=True)
-    multiplier = models.DecimalField(_("multiplier"), max_digits=12, decimal_places=6, null=True, blank=True)
-    unit_size = models.BigIntegerField(_("unit size"), null=True, blank=True)
-
-    class Meta:
-        verbose_name = _("price row")
-        verbose_name_plural = _("price rows")
-        constraints = [
-            models.UniqueConstraint(fields=["rule", "dimension", "value"], name="billing_price_once_per_value"),
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.dimension} {self.value}".strip()
-
-
-class LevelConfig(CatalogRow):
-    """What a level may do at once."""
-
-    level = models.CharField(_("level"), max_length=16, choices=Level, unique=True)
-    max_concurrency = models.IntegerField(_("at once"), default=-1, help_text=_("-1: no limit."))
-
-    class Meta:
-        verbose_name = _("level")
-        verbose_name_plural = _("levels")
-        constraints = [
-            models.CheckConstraint(
-                condition=Q(max_concurrency__gte=-1),
-                name="billing_level_concurrency_sane",
-                violation_error_message=_("Give -1 for no limit, or 0 and more."),
-            ),
-        ]
-
-    def __str__(self) -> str:
-        return self.get_level_display()
-
-
-class ModelPermission(CatalogRow):
-    """What a level may do with a model, node type or module type. No row: allowed and paid."""
-
-    level = models.ForeignKey(LevelConfig, on_delete=models.CASCADE, related_name="permissions", verbose_name=_("level"))
-    model = models.ForeignKey(
-        "aiservices.AIModel", null=True, blank=True, on_delete=models.CASCADE, related_name="+", verbose_name=_("model")
-    )
-    node_type = models.CharField(_("node type"), max_length=64, blank=True, default="")
-    module_type = models.CharField(_("module type"), max_length=64, blank=True, default="")
-    scope = models.CharField(max_length=100, editable=False)
-    is_allowed = models.BooleanField(_("allowed"), default=True)
-    daily_limit = models.IntegerField(_("uses a day"), default=-1, help_text=_("-1: no limit, 0: none."))
-    is_free_for_member = models.BooleanField(_("free for members"), default=False)
-    free_daily_limit = models.IntegerField(_("free uses a day"), default=0, help_text=_("-1: no limit, 0: none."))
-
-    class Meta:
-        verbose_name = _("permission")
-        verbose_name_plural = _("permissions")
-        constraints = [
-            models.UniqueConstraint(fields=["level", "scope"], name="billing_permission_once_per_scope"),
-            models.CheckConstraint(
-                condition=Q(daily_limit__gte=-1, free_daily_limit__gte=-1),
-                name="billing_permission_limits_sane",
-                violation_error_message=_("Give -1 for no limit, or 0 and more."),
-            ),
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.level} {self.scope}"
-
-    def save(self, *args: Any, **kwargs: Any) -> None:
-        self.scope = scope_of(model_pk=self.model_id, node_type=self.node_type, module_type=self.module_type)
-        super().save(*args, **kwargs)
-
-
 class DailyUsage(models.Model):
     """Uses of one user on one day (in BILLING_TIME_ZONE) within one permission row's scope."""
 
@@ -528,7 +315,19 @@ class DailyUsage(models.Model):
         ]
 
 
-from billing.models_watch import (  # noqa: E402  (what watches the books; it names these models only by their names)
+from billing.models_prices import (  # noqa: E402  (it and the next name the models above only by their names)
+    BillingPrice,
+    BillingRule,
+    BillingType,
+    CatalogRow,
+    CatalogState,
+    CatalogVersion,
+    LevelConfig,
+    ModelPermission,
+    raise_catalog_version,
+    scope_of,
+)
+from billing.models_watch import (  # noqa: E402
     Alert,
     AlertThreshold,
     Budget,

@@ -9,9 +9,10 @@ from typing import Any, Literal
 from uuid import UUID
 
 from django.db import connection
-from django.db.models import OuterRef, Subquery, Sum
+from django.db.models import OuterRef, Subquery
 from django.utils.translation import gettext as _
 
+from billing.book_rows import balance_and_held
 from billing.errors import TargetNotFound
 from billing.ledger import database_now, due_holds
 from billing.models import Account, Charge, DailyUsage, Hold, LedgerEntry
@@ -175,20 +176,13 @@ class Balance:
 
 def balance_of(account_id: int) -> Balance:
     """The figures of now: a hold past its time no longer counts, whether or not anybody has ended it."""
-    account = Account.objects.only("balance", "held").get(id=account_id)
-    return _without_due_holds(account_id, account.balance, account.held)
+    balance, held = balance_and_held(account_id)
+    return Balance(balance - held, held)
 
 
 def current_balance(row: TargetRow) -> Balance:
     """The same for a target that has just been read."""
-    return _without_due_holds(row.account_id, row.balance, row.held)
-
-
-def _without_due_holds(account_id: int, balance: int, held: int) -> Balance:
-    due = 0
-    if held:
-        due = due_holds(database_now()).filter(account_id=account_id).aggregate(credits=Sum("credits"))["credits"] or 0
-    return Balance(balance - held + due, held - due)
+    return balance_of(row.account_id) if row.held else Balance(row.balance, 0)
 
 
 def balance_at(account_id: int, moment: datetime) -> int:

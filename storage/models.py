@@ -132,6 +132,7 @@ class StoredObject(models.Model):
         ]
         indexes = [
             models.Index(fields=["tenant", "-created_at"], name="storage_object_tenant"),
+            models.Index(fields=["object_key"], name="storage_object_key"),
             models.Index(fields=["waiting_since"], condition=Q(waiting_since__isnull=False), name="storage_object_waiting"),
         ]
 

@@ -6,9 +6,11 @@ Each counts an object and its tenant's total in one transaction, under the lock 
 import hashlib
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cache
 from typing import Any
 from uuid import UUID
 
+from django.db import connection
 from django.db.models import Sum
 from django.utils import timezone
 
@@ -18,7 +20,9 @@ from tenants.errors import TenantNotFound
 from tenants.models import Tenant
 from waule.errors import IdempotencyKeyReused
 from waule.ids import parse_uuid
-from waule.transactions import durable
+from waule.json_rows import as_document, columns_of, record_of
+from waule.prepared import Prepared
+from waule.transactions import durable, retried
 
 MAX_BYTES = 2**53 - 1
 RESERVATION_SECONDS = 24 * 3600  # then what it was kept for must have died without a trace
@@ -53,7 +57,45 @@ def record(
         TenantNotFound. IdempotencyKeyReused: the key came before with another size or object.
     """
     pk = _tenant_pk(tenant_id)
-    return _record(pk, size_bytes, object_key, idempotency_key, about)
+    return _record_at_once(pk, size_bytes, object_key, idempotency_key, about) or _record(
+        pk, size_bytes, object_key, idempotency_key, about
+    )
+
+
+_RECORD = """
+    WITH given AS MATERIALIZED (SELECT * FROM json_to_record(%s) AS {record}), locked AS (
+        SELECT used_bytes FROM storage_storageusage WHERE tenant_id = %s FOR NO KEY UPDATE
+    ), made AS (
+        INSERT INTO storage_storedobject ({columns}) SELECT {values} FROM given, locked
+        ON CONFLICT DO NOTHING RETURNING tenant_id, used_after
+    )
+    UPDATE storage_storageusage AS u SET used_bytes = made.used_after FROM made WHERE u.tenant_id = made.tenant_id
+    RETURNING u.used_bytes, u.quota_bytes
+"""
+
+
+@cache
+def _record_statement() -> Prepared:
+    columns = columns_of(StoredObject)
+    values = ["used_bytes + size_bytes" if column == "used_after" else column for column in columns]
+    statement = _RECORD.format(record=record_of(StoredObject), columns=", ".join(columns), values=", ".join(values))
+    return Prepared(statement, ["json", "uuid"])
+
+
+@retried
+def _record_at_once(
+    tenant_pk: UUID, size_bytes: int, object_key: str | None, idempotency_key: str | None, about: dict[str, Any]
+) -> Usage | None:
+    """An object that nobody has told of, as one statement, where the database can; else None, and nothing changed."""
+    if connection.vendor != "postgresql":
+        return None
+    mark = _fingerprint(size_bytes, object_key) if idempotency_key else ""
+    told = {"object_key": object_key, "idempotency_key": idempotency_key, "fingerprint": mark, **about}
+    made = StoredObject(tenant_id=tenant_pk, size_bytes=size_bytes, **told)
+    with connection.cursor() as cursor:
+        _record_statement().run(cursor, [as_document(made), tenant_pk])
+        row = cursor.fetchone()
+    return Usage(*row) if row else None
 
 
 @durable

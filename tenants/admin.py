@@ -26,7 +26,17 @@ from tenants import (
 )
 from tenants.admin_audited import AuditedAdmin
 from tenants.models import ALL_MODELS, ApiKey, AuditEntry, Mode, Tenant, User
-from waule.admin_kit import HistoryAdmin, PageButton, badge, badge_of_bool, link, mode_badge, short_json, spaced_number
+from waule.admin_kit import (
+    HistoryAdmin,
+    PageButton,
+    SeenValuesFilter,
+    badge,
+    badge_of_bool,
+    link,
+    mode_badge,
+    short_json,
+    spaced_number,
+)
 
 admin.site.unregister(Group)
 admin.site.unregister(TOTPDevice)  # its page would show the secret behind the codes
@@ -88,9 +98,8 @@ class TenantAdmin(AuditedAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Tenant]:
         return super().get_queryset(request).prefetch_related("accounts")
 
-    def get_search_results(self, request: HttpRequest, queryset: QuerySet, search_term: str) -> tuple[QuerySet, bool]:
-        term = search_term.strip()
-        return (queryset.filter(Q(name__icontains=term) | self.search_condition(term)), False) if term else (queryset, False)
+    def search_conditions(self, term: str) -> list[Q]:
+        return [*super().search_conditions(term), Q(name__icontains=term)]
 
     exact_search = ("id",)
 
@@ -139,10 +148,8 @@ class UserAdmin(DjangoUserAdmin, AuditedAdmin):
     )
     add_fieldsets = ((None, {"fields": ("username", "usable_password", "password1", "password2", "level")}),)
 
-    def get_search_results(self, request: HttpRequest, queryset: QuerySet, search_term: str) -> tuple[QuerySet, bool]:
-        term = search_term.strip()
-        found = Q(username__istartswith=term) | self.search_condition(term)
-        return (queryset.filter(found), False) if term else (queryset, False)
+    def search_conditions(self, term: str) -> list[Q]:
+        return [*super().search_conditions(term), Q(username__istartswith=term)]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         fields = tuple(super().get_readonly_fields(request, obj))
@@ -255,7 +262,7 @@ class ApiKeyAdmin(HistoryAdmin):
 @admin.register(AuditEntry)
 class AuditEntryAdmin(HistoryAdmin):
     list_display = ("at", "actor", "action_badge", "target", "reason", "address")
-    list_filter = ("action",)
+    list_filter = (("action", SeenValuesFilter),)
     exact_search = ("pk", "actor", "target_id", "request_id")
     search_help_text = _("Who, object's id or request's id")
     fields = ("at", "actor", "action", "target", "reason", "address", "request_id", "shown_before", "shown_after")

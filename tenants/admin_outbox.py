@@ -18,7 +18,7 @@ from unfold.decorators import display
 from tenants import audit, outbox
 from tenants.admin_audited import AuditedAdmin
 from tenants.models import OutboxAttempt, OutboxMessage, Webhook
-from waule.admin_kit import HistoryAdmin, PageButton, SecretsForm, actor_of, admin_page, link, short_json
+from waule.admin_kit import HistoryAdmin, PageButton, SecretsForm, SeenValuesFilter, actor_of, admin_page, link, short_json
 
 
 class WebhookForm(SecretsForm):
@@ -54,7 +54,7 @@ class AttemptInline(TabularInline):
 class OutboxMessageAdmin(HistoryAdmin):
     list_display = ("created_at", "kind", "to", "state_badge", "tries", "next_at")
     list_display_links = ("created_at",)
-    list_filter = ("state", "kind")
+    list_filter = ("state", ("kind", SeenValuesFilter))
     list_select_related = ("tenant",)
     exact_search = ("id", "tenant__id")
     fields = (("created_at", "kind", "to"), ("state_badge", "tries", "next_at"), "shown_payload")

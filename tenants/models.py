@@ -152,7 +152,11 @@ class AuditEntry(AppendOnlyModel):
     class Meta:
         verbose_name = _("audit entry")
         verbose_name_plural = _("audit log")
-        indexes = [models.Index(fields=["target_type", "target_id", "-id"], name="tenants_audit_target")]
+        indexes = [
+            models.Index(fields=["target_id", "target_type", "-id"], name="tenants_audit_of_target"),
+            models.Index(fields=["actor", "-id"], name="tenants_audit_actor"),
+            models.Index(fields=["request_id"], condition=~models.Q(request_id=""), name="tenants_audit_request"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.action} {self.target_name or self.target_id}"
@@ -209,7 +213,10 @@ class OutboxMessage(models.Model):
                 condition=models.Q(state__in=["pending", "delivered", "failed"]), name="tenants_outbox_state_known"
             )
         ]
-        indexes = [models.Index(fields=["next_at"], condition=models.Q(state="pending"), name="tenants_outbox_pending")]
+        indexes = [
+            models.Index(fields=["next_at"], condition=models.Q(state="pending"), name="tenants_outbox_pending"),
+            models.Index(fields=["kind", "-id"], name="tenants_outbox_kind"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.kind} {self.id}"

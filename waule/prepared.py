@@ -47,7 +47,8 @@ class PreparedQuery:
     """A query of `values_list`, compiled from Django's models once and then prepared.
 
     `make` builds the queryset from its parameters, which must come up in its SQL once each and in their order; `stand_ins`
-    are values of the right kinds to compile it with. Django's own way (elsewhere than on PostgreSQL) asks the same question.
+    are values of the right kinds to compile it with, unlike any other value in it: those are written into the statement, so
+    that the planner can tell which partial index answers. Django's own way (elsewhere than on PostgreSQL) asks the same.
     """
 
     def __init__(
@@ -68,6 +69,10 @@ class PreparedQuery:
     @cached_property
     def _compiled(self) -> tuple[Prepared, Any, Any]:
         compiler: Any = self.make(*self.stand_ins).query.get_compiler(DEFAULT_DB_ALIAS)
-        sql, parameters = compiler.as_sql()
-        assert tuple(parameters) == self.stand_ins, "the parameters, each once, in their order"
+        sql, values = compiler.as_sql()
+        assert [value for value in values if value in self.stand_ins] == list(self.stand_ins), "each once, in their order"
+        first, *rest = sql.split("%s")
+        operations: Any = connection.ops
+        written = ["%s" if value in self.stand_ins else operations.compose_sql("%s", [value]) for value in values]
+        sql = first + "".join(value + part for value, part in zip(written, rest, strict=True))
         return Prepared(sql, self.types), compiler, compiler.get_converters([selected for selected, *_rest in compiler.select])

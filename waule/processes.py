@@ -10,6 +10,7 @@ import time
 PARENT_VARIABLE = "WAULE_PARENT_PID"
 LOOK_SECONDS = 0.2
 GRACE_SECONDS = 1
+DRAIN_SECONDS = 60  # a server or worker that is told to stop waits so long for what nobody else can finish
 
 
 def end_with_parent(parent: int | None = None) -> None:

@@ -152,6 +152,7 @@ TEMPLATES = [
     },
 ]
 
+DATABASE_PREPARED_STATEMENTS = flag("DATABASE_PREPARED_STATEMENTS", True)
 DATABASES = {"default": env.db_url_config(text("DATABASE_URL", f"sqlite:///{BASE_DIR / 'db.sqlite3'}"))}
 _database = DATABASES["default"]
 _database.setdefault("OPTIONS", {})
@@ -166,11 +167,12 @@ if _database["ENGINE"] == "django.db.backends.sqlite3":
     }
 elif _database["ENGINE"] == "django.db.backends.postgresql":
     _database["OPTIONS"].setdefault("connect_timeout", 5)
-    _database["OPTIONS"].setdefault("options", "-c synchronous_commit=on -c lock_timeout=10s -c timezone=UTC")
+    # Prepared statements look rows up by their keys: planning each call anew would take longer than the call.
+    planned_once = " -c plan_cache_mode=force_generic_plan" if DATABASE_PREPARED_STATEMENTS else ""
+    _database["OPTIONS"].setdefault("options", f"-c synchronous_commit=on -c lock_timeout=10s -c timezone=UTC{planned_once}")
     _database["OPTIONS"].setdefault("application_name", "waule")
 else:
     raise ImproperlyConfigured("DATABASE_URL must begin with sqlite:// or postgresql://.")
-DATABASE_PREPARED_STATEMENTS = flag("DATABASE_PREPARED_STATEMENTS", True)
 _database["CONN_MAX_AGE"] = None
 _database["CONN_HEALTH_CHECKS"] = False
 _database["ATOMIC_REQUESTS"] = False

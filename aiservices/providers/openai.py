@@ -25,7 +25,7 @@ from gateway_client.http import Files
 from gateway_client.transport import Clock
 from waule.errors import NotConfigured
 
-POLL_SECONDS = (1.0, 15.0)  # between two questions about a video: at first, and when it has taken minutes
+POLL_SECONDS = (2.0, 15.0)  # between two questions about a video: at first, and when it has taken minutes
 POLL_SHARE = 0.2  # of the time that it has taken so far
 POLL_CALL_SECONDS = 60.0  # one question how a video is coming along
 MAX_ID_LENGTH = 128

@@ -4,6 +4,8 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from django.db import connection
+
 from billing import pricing
 from billing.budgets import Pending, budgets_for, refuse_if_over
 from billing.catalog import Catalog
@@ -28,6 +30,30 @@ def admit_locked(books: Books, row: TargetRow, use: UseRequest, catalog: Catalog
     if row.has_budgets and admission.credits:
         _refuse_if_over_budget(books, row, admission.credits)
     return admission
+
+
+class _NeedsBooks(Exception):
+    """This use counts, or is counted against: that is done under the account's lock."""
+
+
+def _needs_books(*_arguments: Any) -> Any:
+    raise _NeedsBooks
+
+
+def admit_at_once(row: TargetRow, use: UseRequest, catalog: Catalog, now: datetime) -> Admission | None:
+    """What one statement can take, where the database can: a price, and no budget, counter or limit. Else None: ask the books.
+
+    Raises:
+        those of `billing.permissions.admit`.
+    """
+    if connection.vendor != "postgresql" or row.has_budgets:
+        return None
+    model = use.resolved(catalog)
+    try:
+        admission = admit(target=row, use=use, model=model, catalog=catalog, now=now, usage=_needs_books, running=_needs_books)
+    except _NeedsBooks:
+        return None
+    return admission if admission.credits and not admission.counted_day else None
 
 
 def _refuse_if_over_budget(books: Books, row: TargetRow, credits: int) -> None:

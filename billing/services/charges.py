@@ -2,10 +2,9 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 from uuid import UUID
 
-from django.db import connection, transaction
+from django.db import transaction
 from django.utils.translation import gettext as _
 
 from billing.at_once import charge_at_once
@@ -14,9 +13,9 @@ from billing.catalog import Catalog, current_catalog
 from billing.errors import TargetNotFound
 from billing.ledger import Books
 from billing.models import Charge, Kind
-from billing.permissions import admit, billing_day
+from billing.permissions import billing_day
 from billing.selectors import TargetRow, find_target, find_targets
-from billing.services.admission import admit_locked, model_name, use_fields
+from billing.services.admission import admit_at_once, admit_locked, model_name, use_fields
 from billing.services.refunds import post_refund
 from billing.services.replays import first_of_key, once
 from billing.uses import Target, UseRequest, check_target_and_use
@@ -75,27 +74,13 @@ def _charge(*, target: Target, use: UseRequest, actor: str, idempotency_key: str
     return result
 
 
-class _NeedsBooks(Exception):
-    """This use counts, or is counted against: that is done under the account's lock."""
-
-
-def _needs_books(*_arguments: Any) -> Any:
-    raise _NeedsBooks
-
-
 def _charge_at_once(
     row: TargetRow, use: UseRequest, catalog: Catalog, *, actor: str, idempotency_key: str | None, mark: str
 ) -> Charge | None:
     """The charge as one statement, where the database can and the use has no counters; else None, and nothing changed."""
-    if connection.vendor != "postgresql" or row.has_budgets:
-        return None
-    model = use.resolved(catalog)
     now = datetime.now(UTC)
-    try:
-        admission = admit(target=row, use=use, model=model, catalog=catalog, now=now, usage=_needs_books, running=_needs_books)
-    except _NeedsBooks:
-        return None
-    if not admission.credits or admission.counted_day:
+    admission = admit_at_once(row, use, catalog, now)
+    if admission is None:
         return None
     made = Charge(
         account_id=row.account_id,
@@ -104,7 +89,7 @@ def _charge_at_once(
         **use_fields(use, catalog, admission, now, actor, idempotency_key, mark),
     )
     description = made.operation or model_name(catalog, made)
-    return made if charge_at_once(made, description=description, actor=actor) else None
+    return made if charge_at_once(made, description=description) else None
 
 
 def _post_charge(

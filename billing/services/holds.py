@@ -2,7 +2,7 @@
 
 import dataclasses
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -10,14 +10,15 @@ from django.db import connection, transaction
 from django.utils.translation import gettext as _
 
 from billing import pricing
+from billing.at_once import hold_at_once
 from billing.book_rows import LockedAccount
 from billing.catalog import current_catalog
 from billing.errors import HoldEnded, InsufficientCredits
 from billing.ledger import Books, database_now, due_holds
 from billing.models import MAX_REASON_LENGTH, Charge, Hold, Kind
-from billing.permissions import FREE_STEPS
+from billing.permissions import FREE_STEPS, Admission
 from billing.selectors import find_target
-from billing.services.admission import admit_locked, use_fields
+from billing.services.admission import admit_at_once, admit_locked, use_fields
 from billing.services.replays import first_of_key, once
 from billing.uses import Target, UseRequest, check_target_and_use
 from waule.errors import NotFound
@@ -87,28 +88,38 @@ def _hold(
         first = first_of_key(Hold, row.account_id, idempotency_key, mark)
         return HoldResult(first, first.spendable_after, replayed=True) if first else None
 
+    def new(admission: Admission, now: datetime) -> Hold:
+        return Hold(
+            account_id=row.account_id,
+            api_key_id=row.api_key_id,
+            credits=admission.credits,
+            expires_at=now + timedelta(seconds=expires_in_seconds),
+            is_pinned=pinned,
+            **use_fields(use, catalog, admission, now, actor, idempotency_key, mark),
+        )
+
     @transaction.atomic(durable=True)
-    def take() -> HoldResult:
+    def take_with_books() -> HoldResult:
         books = Books([row.account_id])
         account = books.accounts[row.account_id]
         admission = admit_locked(books, row, use, catalog)
         if account.spendable < admission.credits:
             raise InsufficientCredits(required=admission.credits, available=account.spendable)
         account.held += admission.credits
-        made = Hold(
-            account_id=row.account_id,
-            api_key_id=row.api_key_id,
-            credits=admission.credits,
-            expires_at=books.now + timedelta(seconds=expires_in_seconds),
-            is_pinned=pinned,
-            spendable_after=account.spendable,
-            **use_fields(use, catalog, admission, books.now, actor, idempotency_key, mark),
-        )
+        made = new(admission, books.now)
+        made.spendable_after = account.spendable
         books.count_use(made, by=1)
         books.add_hold(made)
         books.write()
         reach("hold.before_commit")
         return HoldResult(made, account.spendable)
+
+    def take() -> HoldResult:
+        now = datetime.now(UTC)
+        admission = admit_at_once(row, use, catalog, now)
+        if admission is not None and hold_at_once(made := new(admission, now)):
+            return HoldResult(made, made.spendable_after)
+        return take_with_books()
 
     result = once(take, replay)
     reach("hold.after_commit")

@@ -5,6 +5,7 @@ from django.db import connection
 
 from aiservices.models import Generation
 from billing.models import Charge, Hold, LedgerEntry
+from tenants.models import AuditEntry, OutboxMessage
 
 FILTERS = [
     (LedgerEntry, {"kind": "REFUND"}, "-id", "billing_entry_rare_kind"),
@@ -16,6 +17,8 @@ FILTERS = [
     (Generation, {"state": "failed"}, "-id", "aiservices_gen_trouble"),
     (Generation, {"state": "unknown"}, "-id", "aiservices_gen_trouble"),
     (Generation, {"type": "video"}, "-id", "aiservices_gen_type"),
+    (AuditEntry, {"actor": "admin"}, "-id", "tenants_audit_actor"),
+    (OutboxMessage, {"kind": "generation.failed"}, "-id", "tenants_outbox_kind"),
 ]
 
 

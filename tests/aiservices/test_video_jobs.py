@@ -11,7 +11,7 @@ import openai
 import pytest
 
 from aiservices.models import AIModel, Generation
-from billing.models import Account, Charge, Hold
+from billing.models import Account, Budget, Charge, Hold
 from tenants.models import Mode, Tenant
 from tenants.services import create_api_key
 from tests.aiservices.conftest import PIXEL, video_model
@@ -198,6 +198,8 @@ def test_a_worker_that_dies_at(place: str, live_waule: LiveWaule, client: openai
 def test_a_server_that_dies_while_it_admits_a_video(
     place: str, live_waule: LiveWaule, acme: Tenant, key: str, filmer: AIModel
 ) -> None:
+    # With a budget a hold is several statements, so that there is a moment before the commit.
+    Budget.objects.create(tenant=acme, period="day", limit_credits=1000)
     live_waule.environ |= {"JOB_LEASE_SECONDS": "1", "WAULE_TEST_FAIL_POINT": place}
     body, headers = {"model": "filmer", "prompt": "x"}, {"Authorization": f"Bearer {key}", "Idempotency-Key": "once"}
     with pytest.raises(Exception, match=r"[Cc]onnection"):

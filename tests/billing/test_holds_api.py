@@ -9,6 +9,7 @@ from aiservices.models import AIModel
 from billing.models import Account, Charge, DailyUsage, Hold
 from billing.reconcile import reconcile
 from billing.services import expire_holds
+from tenants.services import create_api_key
 from tests.billing.conftest import permit
 from tests.billing.test_charge_api import body
 
@@ -44,6 +45,23 @@ def test_a_hold_sets_aside_and_a_capture_takes(internal: Any, acme: Any, film: A
     status, conflict = internal.post(f"{URL}/{hold['holdId']}/release")
     assert (status, conflict["code"], conflict["details"]["state"]) == (409, "invalid_state", "captured")
     assert reconcile().ok
+
+
+def test_holds_in_flight_cost_readers_no_more_queries(
+    internal: Any, acme: Any, film: AIModel, django_assert_num_queries: Any
+) -> None:
+    """One hold runs, one is past its time and not yet ended: what it held can be spent."""
+    _key, plaintext = create_api_key(tenant=acme, name="first", actor="test")
+    make(internal, acme)
+    run_out(make(internal, acme))
+    balance(internal, acme)  # plans are prepared
+    with django_assert_num_queries(2):
+        assert balance(internal, acme) == (900, 100)
+    for _twice in range(2):
+        asked = internal.get("/internal/tenants/by-apikey", headers={"X-Api-Key": plaintext})
+        assert asked[1]["credits"] == 900
+    with django_assert_num_queries(1):
+        internal.get("/internal/tenants/by-apikey", headers={"X-Api-Key": plaintext})
 
 
 @pytest.mark.parametrize(

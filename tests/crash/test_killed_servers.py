@@ -20,7 +20,7 @@ from django.utils import timezone
 from aiservices.models import GeminiKey
 from aiservices.proof import prove
 from billing import services
-from billing.models import Account, Charge, Hold
+from billing.models import Account, Budget, Charge, Hold
 from billing.uses import Target, UseRequest
 from tests.aiservices.credential_rows import key
 from tests.billing.conftest import priced_model
@@ -128,7 +128,9 @@ def test_killed_around_the_commit_of_a_charge(live_waule: Any, alice: Any, point
     ],
 )
 def test_killed_inside_a_verb_it_is_done_or_not_done(live_waule: Any, acme: Any, point: str, path: str) -> None:
+    """A tenant with a budget is served by several statements, so that there is a moment before the commit."""
     priced_model("flash", base=7)
+    Budget.objects.create(tenant=acme, period="day", limit_credits=1000)
     headers = {"X-Internal-Secret": INTERNAL_SECRET}
     post = live_waule.post
     about: Any = {"target": Target("tenant", str(acme.id)), "use": UseRequest(model="flash"), "actor": "test"}

@@ -14,13 +14,14 @@ from aiservices.models import Generation
 from billing.models import Account, Hold
 from storage import media, services
 from storage.errors import OverQuota
-from storage.models import Reservation, StorageUsage
+from storage.models import Reservation, StorageUsage, StoredObject
 from storage.places import Owner
 from tenants.models import Tenant
 from tests.aiservices.conftest import api_of_tenant, image_model, video_model
 from tests.aiservices.test_tasks_api import work_off
 from tests.live import LiveWaule
 from tests.races.test_charges_at_once import at_once
+from tests.settings import INTERNAL_SECRET
 from waule.ids import uuid7
 
 BODY = {"model": "painter", "prompt": "a fox", "size": "64x64"}
@@ -52,6 +53,31 @@ def test_twenty_at_once_in_a_quota_for_one(cloned_db: Any, acme: Tenant) -> None
     assert sorted(stored) == [False] * 19 + [True]
     assert StorageUsage.objects.get(tenant=acme).used_bytes == 1000
     assert not Reservation.objects.exists()
+
+
+def test_objects_recorded_at_once_are_each_counted_once(live_waule: LiveWaule, acme: Tenant) -> None:
+    """Sixty of twenty objects, half of them with an idempotency key; then one with another size."""
+    live_waule.workers = 2
+    live_waule.start()
+
+    def tell(number: int) -> tuple[int, Any]:
+        told = {"tenantId": str(acme.pk), "bytes": 1000 + number % 20, "objectKey": f"{number % 20}.png"}
+        headers = {"X-Internal-Secret": INTERNAL_SECRET} | ({"Idempotency-Key": f"k{number % 20}"} if number % 2 else {})
+        answer = live_waule.post("/internal/storage/record", told, headers=headers)
+        return answer.status_code, answer.json()
+
+    answers = at_once(60, tell)
+    assert {status for status, _body in answers} == {200}, answers
+    total = sum(1000 + number for number in range(20))
+    assert StorageUsage.objects.get(tenant=acme).used_bytes == total
+    assert StoredObject.objects.count() == 20
+    assert max(body["storageUsedBytes"] for _status, body in answers) == total
+    larger = live_waule.post(
+        "/internal/storage/record",
+        {"tenantId": str(acme.pk), "bytes": 5000, "objectKey": "0.png"},
+        headers={"X-Internal-Secret": INTERNAL_SECRET},
+    )
+    assert larger.json()["storageUsedBytes"] == total + 4000
 
 
 def test_twenty_pictures_at_once_in_a_quota_for_one(live_waule: LiveWaule, acme: Tenant) -> None:

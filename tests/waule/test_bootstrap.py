@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.live import Database, Process, free_port, process_environment
+from tests.live import Database, LiveWaule, Process, free_port, process_environment
 from tests.settings import PROJECT
 from waule.bootstrap import REQUIRED, write_env_file_once
 
@@ -170,6 +170,19 @@ def test_a_taken_port_is_told_in_one_line(up: Up) -> None:
 
 
 @pytest.mark.once
+def test_a_server_takes_another_port_than_the_settings(live_waule: LiveWaule) -> None:
+    """Its processes then start from scratch instead of being forked."""
+    port = free_port()
+    server = live_waule.run("serve", "--port", str(port), "--workers", "2", PORT=str(free_port()))
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline and server.is_running:
+        with contextlib.suppress(requests.ConnectionError):
+            assert requests.get(f"http://127.0.0.1:{port}/readyz", timeout=5).status_code == 200
+            return
+        time.sleep(0.1)
+    pytest.fail(server.log)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP], ids=lambda number: number.name)
 def test_told_to_end_it_takes_everything_along(up: Up, number: signal.Signals) -> None:
     run = up.start_and_wait("--no-demo")

@@ -4,7 +4,7 @@ A seam: it knows no app. Apps build their `admin.py` from these names.
 """
 
 from waule.admin_kit.base import HistoryAdmin, PageButton, WauleAdmin
-from waule.admin_kit.changelist import KeysetChangeList, KeysetPaginator, SinceFilter
+from waule.admin_kit.changelist import KeysetChangeList, KeysetPaginator, SeenValuesFilter, SinceFilter
 from waule.admin_kit.csv_export import export_csv
 from waule.admin_kit.display import (
     badge,
@@ -37,6 +37,7 @@ __all__ = [
     "KeysetPaginator",
     "PageButton",
     "SecretsForm",
+    "SeenValuesFilter",
     "SinceFilter",
     "WauleAdmin",
     "actor_of",

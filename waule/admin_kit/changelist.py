@@ -3,7 +3,7 @@
 from datetime import timedelta
 from typing import Any
 
-from django.contrib.admin import SimpleListFilter
+from django.contrib.admin import AllValuesFieldListFilter, SimpleListFilter
 from django.core.exceptions import ValidationError
 from django.db import connection, models
 from django.http import HttpRequest
@@ -98,6 +98,25 @@ class KeysetChangeList(ChangeList):
 
     def _url(self, name: str, row: models.Model) -> str:
         return self.get_query_string({name: str(getattr(row, self.key))})
+
+
+class SeenValuesFilter(AllValuesFieldListFilter):
+    """The values that a column has; each is found by a look into its index, where DISTINCT would read every row."""
+
+    statement = """
+        WITH RECURSIVE seen AS (
+            SELECT min({column}) AS value FROM {table}
+            UNION ALL
+            SELECT (SELECT min({column}) FROM {table} WHERE {column} > seen.value) FROM seen WHERE seen.value IS NOT NULL
+        )
+        SELECT value FROM seen WHERE value IS NOT NULL
+    """
+
+    def __init__(self, field: Any, request: HttpRequest, params: Any, model: Any, model_admin: Any, field_path: str) -> None:
+        super().__init__(field, request, params, model, model_admin, field_path)
+        with connection.cursor() as cursor:
+            cursor.execute(self.statement.format(column=field.column, table=model._meta.db_table))
+            self.lookup_choices: Any = [value for (value,) in cursor.fetchall()]
 
 
 class SinceFilter(SimpleListFilter):

@@ -16,7 +16,7 @@ from granian.server import Server
 
 from waule.checks import internal_door_problem
 from waule.commands import PlainCommand
-from waule.processes import end_with_parent
+from waule.processes import DRAIN_SECONDS, end_with_parent
 
 WORKERS = 2
 # A generation holds its thread while the provider works; this many and more can wait and /internal still has threads.
@@ -24,13 +24,12 @@ WORKERS = 2
 THREADS_PER_WORKER = 512
 CONNECTIONS_PER_WORKER = 1024
 BACKLOG = 2048
-KILL_AFTER_SECONDS = 3  # a process that has not ended its requests by then is killed
 RESPAWN_SECONDS = 0.5
 PORT_WAIT_SECONDS = 2.0  # a server that was just killed lets its port go within this time
 
 
 class Command(PlainCommand):
-    help = "Serves waule over HTTP until it is told to stop (SIGTERM, SIGINT)."
+    help = "Serves waule over HTTP until it is told to stop (SIGTERM, SIGINT). Pictures that are being made then are answered."
     requires_system_checks = []
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -60,7 +59,7 @@ class Command(PlainCommand):
             backpressure=CONNECTIONS_PER_WORKER,
             respawn_failed_workers=True,
             respawn_interval=RESPAWN_SECONDS,
-            workers_kill_timeout=KILL_AFTER_SECONDS,
+            workers_kill_timeout=DRAIN_SECONDS,
             log_level=LogLevels.error,
         )
         server.respawned_wrks = _NeverACrashLoop()

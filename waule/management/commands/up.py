@@ -16,7 +16,6 @@ from django.core.management.base import CommandError, CommandParser
 from django.db import connections
 
 from aiservices.models import AIModel
-from aiservices.worker import DRAIN_SECONDS
 from billing.models import Kind
 from billing.services import grant
 from billing.uses import Target
@@ -26,13 +25,13 @@ from waule.bootstrap import env_file
 from waule.commands import PlainCommand
 from waule.environment import BASE_DIR
 from waule.management.commands.serve import wait_for_port
-from waule.processes import PARENT_VARIABLE
+from waule.processes import DRAIN_SECONDS, PARENT_VARIABLE
 
 DEMO_CATALOG = BASE_DIR / "aiservices" / "demo_catalog.yaml"
 DEMO_CREDITS = 10_000
 ACTOR = "command"
 LOOK_SECONDS = 0.2
-STOP_SECONDS = 4.5  # then a process is killed; the worker has as long as it may drain
+STOP_SECONDS = 4.5  # what ending takes where nothing waits for a provider
 AGAIN_SECONDS = 1.0  # two signals closer together are one wish
 WORKER_RESTART_SECONDS = 2.0
 
@@ -135,7 +134,7 @@ class Family:
                         worker = self.start("worker")
                 self.wait(LOOK_SECONDS)
         finally:
-            self.end({server: STOP_SECONDS, worker: DRAIN_SECONDS + STOP_SECONDS})
+            self.end([server, worker])
 
     @property
     def is_told_to_stop(self) -> bool:
@@ -156,8 +155,8 @@ class Family:
         while not self.is_told_to_stop and time.monotonic() < deadline:
             time.sleep(0.05)
 
-    def end(self, processes: dict[subprocess.Popen[bytes], float]) -> None:
-        """Asks them to end. What still runs after its seconds, or when we are told again, is killed with its children."""
+    def end(self, processes: list[subprocess.Popen[bytes]]) -> None:
+        """Asks them to end. What then waits longer than it may, or still runs when we are told again, is killed."""
         for process in processes:
             if process.poll() is None:
                 process.terminate()
@@ -165,7 +164,7 @@ class Family:
         while running := [process for process in processes if process.poll() is None]:
             passed = time.monotonic() - started
             for process in running:
-                if passed > processes[process] or self.is_told_again:
+                if passed > DRAIN_SECONDS + STOP_SECONDS or self.is_told_again:
                     os.killpg(process.pid, signal.SIGKILL)
                     process.wait()
             if passed > STOP_SECONDS and not has_said and not self.is_told_again:
