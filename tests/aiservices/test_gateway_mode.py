@@ -359,7 +359,7 @@ def test_many_wait_for_the_gateway_and_nobody_waits_for_them(
 
 
 def test_a_server_that_dies_while_the_gateway_works(live_waule: LiveWaule, local: Gateway, alice: User, banana: AIModel) -> None:
-    live_waule.environ["JOB_LEASE_SECONDS"] = "1"
+    live_waule.environ["JOB_LEASE_SECONDS"] = "3"
     local.answer = lambda headers, body: (time.sleep(1), local.pictures("/picture"))[1]
     headers = {"Authorization": api_of_user(alice).authorization, "Idempotency-Key": "k"}
     body = {"modelId": "banana", "prompt": "x"}
@@ -380,7 +380,7 @@ def test_a_worker_that_dies_while_the_gateway_works(
     live_waule: LiveWaule, local: Gateway, acme: Tenant, headers: dict[str, str]
 ) -> None:
     video_model("vidu", provider="vidu")
-    live_waule.environ["JOB_LEASE_SECONDS"] = "1"
+    live_waule.environ["JOB_LEASE_SECONDS"] = "3"
     local.answer = lambda headers, body: (time.sleep(1), (500, {}))[1]
     video = live_waule.post("/v1/videos", {"model": "vidu", "prompt": "x"}, headers=headers).json()["id"]
     first = live_waule.run("worker")

@@ -42,7 +42,7 @@ def upstream(media_root: Path) -> Iterator[VideoService]:
 
 @pytest.fixture
 def waule(live_waule: LiveWaule, upstream: VideoService) -> LiveWaule:
-    live_waule.environ |= {"JOB_LEASE_SECONDS": "2", "OPENAI_API_URL": upstream.url, "OPENAI_API_KEY": "sk-upstream"}
+    live_waule.environ |= {"JOB_LEASE_SECONDS": "3", "OPENAI_API_URL": upstream.url, "OPENAI_API_KEY": "sk-upstream"}
     return live_waule
 
 
@@ -112,7 +112,7 @@ def test_a_worker_that_was_frozen_writes_nothing_afterwards(
     eventually(lambda: Generation.objects.get(id=video).upstream_id)
     frozen.freeze(waule.database)
     waule.run("worker")
-    eventually(lambda: Generation.objects.get(id=video).attempt == 2)
+    eventually(lambda: Generation.objects.get(id=video).attempt >= 2)
     upstream.is_done.set()
     eventually(lambda: state(video) == "succeeded")
     before = Generation.objects.filter(id=video).values().get()

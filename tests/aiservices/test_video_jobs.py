@@ -21,6 +21,8 @@ from tests.live import LiveWaule
 
 pytestmark = pytest.mark.filterwarnings("ignore:The Sora API is scheduled:DeprecationWarning")
 
+LEASE = "3"  # seconds: long enough for a busy machine to renew it, three times in it, and short enough to wait for its end
+
 
 def eventually(look: Callable[[], Any], seconds: float = 30) -> Any:
     deadline = time.monotonic() + seconds
@@ -156,7 +158,7 @@ def test_a_video_that_is_waited_for(live_waule: LiveWaule, key: str, filmer: AIM
 def test_a_killed_worker_s_job_is_done_by_another(
     live_waule: LiveWaule, client: openai.OpenAI, acme: Tenant, filmer: AIModel
 ) -> None:
-    live_waule.environ |= {"JOB_LEASE_SECONDS": "2", "SANDBOX_DELAY_SECONDS": "3"}
+    live_waule.environ |= {"JOB_LEASE_SECONDS": LEASE, "SANDBOX_DELAY_SECONDS": "3"}
     video = client.videos.create(model="filmer", prompt="x")
     first = live_waule.run("worker")
     eventually(lambda: client.videos.retrieve(video.id).status == "in_progress")
@@ -164,7 +166,7 @@ def test_a_killed_worker_s_job_is_done_by_another(
     live_waule.run("worker")
     eventually(lambda: client.videos.retrieve(video.id).status == "completed")
     assert (Charge.objects.count(), balance(acme)) == (1, (960, 0))
-    assert Generation.objects.get(id=video.id).attempt == 2
+    assert Generation.objects.get(id=video.id).attempt >= 2  # more where a stalled machine let a lease run out
 
 
 @pytest.mark.slow
@@ -182,14 +184,14 @@ def test_a_killed_worker_s_job_is_done_by_another(
     indirect=["live_waule"],
 )
 def test_a_worker_that_dies_at(place: str, live_waule: LiveWaule, client: openai.OpenAI, acme: Tenant, filmer: AIModel) -> None:
-    live_waule.environ["JOB_LEASE_SECONDS"] = "1"
+    live_waule.environ["JOB_LEASE_SECONDS"] = LEASE
     video = client.videos.create(model="filmer", prompt="x")
     dying = live_waule.run("worker", WAULE_TEST_FAIL_POINT=place)
     eventually(lambda: not dying.is_running)
     live_waule.run("worker")
     eventually(lambda: client.videos.retrieve(video.id).status == "completed")
     assert (Charge.objects.count(), balance(acme)) == (1, (960, 0))
-    assert Generation.objects.get(id=video.id).attempt == 2
+    assert Generation.objects.get(id=video.id).attempt >= 2  # more where a stalled machine let a lease run out
     assert live_waule.manage("reconcile").returncode == 0
 
 
@@ -200,7 +202,7 @@ def test_a_server_that_dies_while_it_admits_a_video(
 ) -> None:
     # With a budget a hold is several statements, so that there is a moment before the commit.
     Budget.objects.create(tenant=acme, period="day", limit_credits=1000)
-    live_waule.environ |= {"JOB_LEASE_SECONDS": "1", "WAULE_TEST_FAIL_POINT": place}
+    live_waule.environ |= {"JOB_LEASE_SECONDS": LEASE, "WAULE_TEST_FAIL_POINT": place}
     body, headers = {"model": "filmer", "prompt": "x"}, {"Authorization": f"Bearer {key}", "Idempotency-Key": "once"}
     with pytest.raises(Exception, match=r"[Cc]onnection"):
         live_waule.post("/v1/videos", body, headers=headers)
@@ -220,7 +222,7 @@ def test_a_server_that_dies_while_it_admits_a_video(
 def test_a_server_that_dies_while_it_makes_a_picture(
     place: str, live_waule: LiveWaule, acme: Tenant, key: str, painter: AIModel
 ) -> None:
-    live_waule.environ |= {"JOB_LEASE_SECONDS": "1", "WAULE_TEST_FAIL_POINT": place}
+    live_waule.environ |= {"JOB_LEASE_SECONDS": LEASE, "WAULE_TEST_FAIL_POINT": place}
     body, headers = {"model": "painter", "prompt": "x"}, {"Authorization": f"Bearer {key}", "Idempotency-Key": "once"}
     with pytest.raises(Exception, match=r"[Cc]onnection"):
         live_waule.post("/v1/images/generations", body, headers=headers)
