@@ -9,7 +9,6 @@ import fcntl
 import itertools
 import json
 import os
-import random
 import shutil
 import signal
 import socket
@@ -51,12 +50,19 @@ def process_environment(**environ: str) -> dict[str, str]:
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on, below those that outgoing connections take."""
-    for _attempt in range(100):
-        port = random.randint(20_000, 32_000)
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
+    """A port of 127.0.0.1 that nobody listens on, below those that outgoing connections take.
+
+    No other test of this run is given it: servers that start on one port at the same moment would share it.
+    """
+    with (RUN_DIR / "ports").open("a") as given:  # one character for each
+        fcntl.flock(given, fcntl.LOCK_EX)
+        for _attempt in range(100):
+            given.write(".")
+            given.flush()
+            port = 20_000 + (int(RUN[-6:], 16) + given.tell()) % 12_000
+            with socket.socket() as probe, contextlib.suppress(OSError):
+                probe.bind(("127.0.0.1", port))
+                return port
     raise RuntimeError("no free port on 127.0.0.1")
 
 
@@ -311,6 +317,14 @@ class LiveWaule:
 
     def post(self, path: str, body: Any = None, **kwargs: Any) -> requests.Response:
         return self.request("POST", path, json=body, **kwargs)
+
+    def post_to_its_death(self, path: str, body: Any, **kwargs: Any) -> None:
+        """POSTs what the server dies of (a fail point): there is no answer."""
+        try:
+            answer = self.post(path, body, **kwargs)
+        except requests.RequestException:
+            return
+        raise AssertionError(f"the server lived and answered {answer.status_code}: {answer.text}")
 
     def internal(
         self, method: str, path: str, body: Any = None, *, key: str | None = None, headers: dict[str, str] | None = None

@@ -1,0 +1,26 @@
+"""`/v1/models`: those that the key's tenant may use."""
+
+from django.utils.translation import gettext_lazy as _
+from drf_spectacular.utils import extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from aiservices import api_schema
+from aiservices.api_openai.callers import OpenAIViewSet, key_of
+from aiservices.showcase import models_on_show
+from billing.errors import ModelNotFound
+from waule.api_base import answer
+
+
+class ModelViewSet(OpenAIViewSet):
+    @extend_schema(responses={200: api_schema.OpenAIModelList}, operation_id="v1_models")
+    def list(self, request: Request) -> Response:
+        shown = {model.model.model_id: model.as_openai() for model in models_on_show(key_of(request).tenant)}
+        return answer({"object": "list", "data": list(shown.values())})
+
+    @extend_schema(responses={200: api_schema.OpenAIModel, 404: api_schema.OpenAIError}, operation_id="v1_model")
+    def retrieve(self, request: Request, model_id: str) -> Response:
+        for shown in models_on_show(key_of(request).tenant):
+            if model_id in (shown.model.model_id, str(shown.model.id)):
+                return answer(shown.as_openai())
+        raise ModelNotFound(_("There is no model %(model)s that you may use.") % {"model": model_id})
