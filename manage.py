@@ -10,6 +10,10 @@ def main() -> None:
         from waule.bootstrap import write_env_file_once
 
         write_env_file_once()
+    if sys.argv[1:2] in (["serve"], ["worker"]):
+        from waule.core.metrics_directory import share
+
+        share()
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "waule.settings")
     from django.core.management import execute_from_command_line
 

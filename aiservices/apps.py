@@ -7,4 +7,9 @@ class AIServicesConfig(AppConfig):
     verbose_name = _("AI services")
 
     def ready(self) -> None:
-        from aiservices import catalog_versions  # noqa: F401  (connects its receiver)
+        from aiservices.generations import approved_settlements
+        from aiservices.monitoring import jobs_health
+        from billing.monitoring import alerts
+
+        alerts.also_watch(jobs_health.broker_crossings)
+        approved_settlements.register_operations()

@@ -2,7 +2,7 @@
 
 from django.utils.translation import gettext_lazy as _
 
-from waule.errors import InvalidState, RateLimited, Unavailable
+from waule.core.errors import InvalidState, RateLimited, Unavailable
 
 
 class CredentialsExhausted(RateLimited):

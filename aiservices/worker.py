@@ -1,4 +1,4 @@
-"""The worker process: jobs and chores until it is told to stop.
+"""The worker process: jobs and periodic tasks until it is told to stop.
 
 A stop is quick: what another worker can go on with is handed over at once, with nothing lost and no death counted. Only
 what cannot be resumed, a call that the provider has not answered yet, is waited for.
@@ -15,60 +15,75 @@ from typing import Any
 import structlog
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError
+from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client.multiprocess import MultiProcessCollector
 
-from aiservices import housekeeping
-from aiservices.jobs import Queue, run, under_way
-from aiservices.models import Generation
-from waule import connection_pool
-from waule.errors import WauleError
-from waule.processes import DRAIN_SECONDS
+from aiservices import periodic_tasks
+from aiservices.generations import living
+from aiservices.generations.models import Generation
+from aiservices.generations.queue import Queue, run, under_way
+from waule.core import tracing
+from waule.core.db import connection_pool
+from waule.core.errors import WauleError
+from waule.core.processes import DRAIN_SECONDS
 
 POLL_SECONDS = 0.5
 NOTICE_SECONDS = 1.0  # and so long for its threads to notice that their job was handed over
 DRAIN_LOOK_SECONDS = 0.2
 CHORE_LOOK_SECONDS = 1.0
-CHORE_STOP_SECONDS = 3.0  # for chores under way
+TASK_STOP_SECONDS = 3.0  # for periodic tasks under way
 logger = structlog.get_logger(__name__)
 
 
 def run_worker(*, concurrency: int) -> None:
-    """Does jobs and chores until SIGTERM or SIGINT; a second one ends it at once."""
+    """Does jobs and periodic tasks until SIGTERM or SIGINT; a second one ends it at once."""
     stopping = threading.Event()
     with stop_on_signals(stopping):
         work(concurrency=concurrency, stop=stopping)
 
 
 def work(*, concurrency: int, stop: threading.Event) -> None:
-    """Does jobs and chores until `stop` is set."""
-    connection_pool.lend_connections()
+    """Does jobs and periodic tasks until `stop` is set."""
+    tracing.begin()
+    connection_pool.share_connections()
+    _export_metrics()
     logger.info("worker_started", concurrency=concurrency, engine=settings.TASK_ENGINE)
-    with keeping_house(stop):
+    with living.shown(concurrency=concurrency), keeping_house(stop):
         if settings.TASK_ENGINE == "celery":
-            from aiservices import celery_app  # celery is loaded where it is used
+            from aiservices.generations import celery_app  # celery is loaded where it is used
 
             celery_app.run_worker(concurrency=concurrency, stopping=stop, drain=drain)
         else:
             Worker(concurrency=concurrency, stopping=stop).run()
+    tracing.end()
     logger.info("worker_stopped")
+
+
+def _export_metrics() -> None:
+    """Where workers have a machine of their own, no server there tells what they count."""
+    if settings.WORKER_METRICS_PORT:
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        start_http_server(settings.WORKER_METRICS_PORT, addr=settings.WORKER_METRICS_HOST, registry=registry)
 
 
 @contextlib.contextmanager
 def keeping_house(stop: threading.Event) -> Iterator[None]:
-    """Chores are done meanwhile, in threads of their own: those that may have to wait for a service hold up no others."""
+    """Periodic tasks are done meanwhile, in threads of their own: those that may have to wait for a service hold up no others."""
     keepers = [
-        threading.Thread(target=_keep_house, args=(housekeeping.do_due, tasks, stop), name=name, daemon=True)
+        threading.Thread(target=_keep_house, args=(periodic_tasks.do_due, tasks, stop), name=name, daemon=True)
         for name, tasks in (
-            ("chores", housekeeping.AT_HOME),
-            ("chores-outside", housekeeping.OUTSIDE),
-            ("chores-figures", housekeeping.FIGURES),
-            ("chores-long", housekeeping.LONG),
+            ("periodic-tasks", periodic_tasks.IN_DATABASE),
+            ("periodic-tasks-outside", periodic_tasks.AT_SERVICES),
+            ("periodic-tasks-figures", periodic_tasks.DAILY_STATS),
+            ("periodic-tasks-long", periodic_tasks.LONG),
         )
     ]
     for keeper in keepers:
         keeper.start()
     yield
     for keeper in keepers:
-        keeper.join(CHORE_STOP_SECONDS / len(keepers))
+        keeper.join(TASK_STOP_SECONDS / len(keepers))
 
 
 def _keep_house(do_due: Callable[[Any], object], tasks: Any, stop: threading.Event) -> None:
@@ -119,7 +134,7 @@ class Worker:
             return self.queue.claim()
         except (WauleError, DatabaseError, InterfaceError):
             logger.exception("jobs_not_seen")
-            connection_pool.give_back()
+            connection_pool.release_connection()
             return None
 
     def do(self, job: Generation) -> None:
@@ -137,7 +152,7 @@ def drain() -> None:
     In short steps, so that a second signal is heard.
     """
     deadline = time.monotonic() + DRAIN_SECONDS
-    while under_way.hand_over() and time.monotonic() < deadline:
+    while under_way.drain() and time.monotonic() < deadline:
         time.sleep(DRAIN_LOOK_SECONDS)
     under_way.let_go()
     deadline = time.monotonic() + NOTICE_SECONDS

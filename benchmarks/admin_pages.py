@@ -9,6 +9,7 @@ import statistics
 import time
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlencode
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "waule.settings")
 
@@ -21,9 +22,10 @@ from django.core.cache import cache  # noqa: E402
 from django.test import Client, RequestFactory  # noqa: E402
 from django.urls import reverse  # noqa: E402
 
-from aiservices import figures as outcomes  # noqa: E402
-from billing import figures  # noqa: E402
-from billing.models import Account  # noqa: E402
+from aiservices.generations.models import Generation  # noqa: E402
+from aiservices.monitoring import daily_stats as outcomes  # noqa: E402
+from billing.ledger.models import Account, Charge  # noqa: E402
+from billing.monitoring import daily_stats as figures  # noqa: E402
 from tenants.models import User  # noqa: E402
 
 REPEATS = 5
@@ -35,7 +37,9 @@ def paths(user: User) -> Iterator[str]:
     account = Account.objects.order_by("id")[7]
     yield reverse("admin:index")
     yield reverse("admin:tenants_tenant_change", args=[account.tenant_id])
+    yield reverse("admin:tenant_overview", args=[account.tenant_id])
     yield reverse("admin:billing_statement", args=[account.pk])
+    yield from searches(account)
     for model, page in sorted(admin.site._registry.items(), key=lambda pair: pair[0]._meta.label):
         if not getattr(page, "is_large", False):
             continue
@@ -55,6 +59,19 @@ def paths(user: User) -> Iterator[str]:
                 yield path + choice["query_string"]
         if any(field.name == "account" for field in model._meta.fields):
             yield f"{path}?account__id__exact={account.pk}"
+
+
+def searches(account: Account) -> Iterator[str]:
+    """Names, parts of ids from everywhere in the history, and what nobody has."""
+    charges = Charge.objects.order_by("id")
+    some = [charge for charge in (charges.first(), charges.last(), account.charges.first()) if charge is not None]
+    parts = [part for charge in some for part in (str(charge.pk), str(charge.pk)[-12:], str(charge.pk)[9:18])]
+    for term in (account.tenant.name, "a1b2-c3d4-e5f6", "nothing of that name", *parts):
+        yield f"{reverse('admin:search')}?{urlencode({'s': term})}"
+    generation = Generation.objects.order_by("id").last()
+    if generation is not None:
+        yield reverse("admin:aiservices_generation_change", args=[generation.pk])
+        yield f"{reverse('admin:search')}?{urlencode({'s': generation.prompt[:40]})}"
 
 
 def choices_of(spec: Any, shown: Any) -> Iterator[dict[str, Any]]:

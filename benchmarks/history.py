@@ -1,4 +1,4 @@
-"""Fills a throw-away database with a long history, chained as the books chain it: python -m benchmarks.history ENTRIES
+"""Fills a throw-away database with a long history, chained as the ledger chains it: python -m benchmarks.history ENTRIES
 
 Every entry but the first of each account is a use with its charge, spread over the last DAYS days. For every ten of them
 there is a generation, a hold, a stored object, an entry of the audit trail, a message and a refund.
@@ -18,11 +18,12 @@ django.setup()
 from django.db import connection, models  # noqa: E402
 from django.utils import timezone  # noqa: E402
 
-from aiservices.models import Generation  # noqa: E402
+from aiservices.generations.models import Generation  # noqa: E402
 from benchmarks.seed import platform  # noqa: E402
-from billing.models import Account, Charge, Hold, Refund  # noqa: E402
+from billing.ledger.models import Account, Charge, Hold, Refund  # noqa: E402
 from storage.models import StoredObject  # noqa: E402
-from tenants.models import AuditEntry, OutboxMessage  # noqa: E402
+from tenants.models import AuditEntry  # noqa: E402
+from tenants.webhooks.models import OutboxMessage  # noqa: E402
 
 TENANTS = 1000
 DAYS = 60
@@ -104,10 +105,10 @@ def copy(cursor: Any, row: models.Model, count: int, *, first: int, **varied: st
 
     `first` is the first account; `varied` gives a column's value as SQL, where `n` counts the copies.
     """
-    moment = f"(now() - interval '{DAYS} days' * (1 - n / {count + 1}::float))"
+    timestamp = f"(now() - interval '{DAYS} days' * (1 - n / {count + 1}::float))"
     options = row._meta
-    made = {"created_at": moment, "at": moment, **varied}
-    made[options.pk.column] = UUID7.format(at=moment) if options.pk.get_internal_type() == "UUIDField" else ""
+    made = {"created_at": timestamp, "at": timestamp, **varied}
+    made[options.pk.column] = UUID7.format(at=timestamp) if options.pk.get_internal_type() == "UUIDField" else ""
     made["account_id"] = f"{first} + n %% {TENANTS}"
     made["tenant_id"] = f"(SELECT tenant_id FROM billing_account WHERE id = {first} + n %% {TENANTS})"
     columns = [field.column for field in options.concrete_fields if made.get(field.column, "kept")]

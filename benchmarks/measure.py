@@ -31,7 +31,7 @@ SECRET = "benchmark-internal-secret-of-32-characters"
 SPREAD = 10_000
 FEW_ENTRIES = 1000
 LONGEST_SECONDS = 3600  # of one child: a history of ten million entries takes a quarter of an hour
-CONNECTIONS = 8  # that a server process lends at most: `waule.connection_pool`, which cannot be imported without settings
+CONNECTIONS = 8  # that a server process lends at most: `waule.core.db.connection_pool`, which cannot be imported without settings
 
 ONE_STATEMENT = """
 WITH moved AS (
@@ -216,7 +216,7 @@ def measure(*, server: str | None, seconds: float, repeats: int, entries: int, s
         else:
             url = stack.enter_context(postgresql(server))
             env, seeded = prepare(url, directory, SPREAD, say)
-            plain_url = stack.enter_context(postgresql(server, url))  # pgbench writes past the books: not into ours
+            plain_url = stack.enter_context(postgresql(server, url))  # pgbench writes past the ledger: not into ours
             lines += on_postgresql(url, plain_url, env, seeded, seconds, repeats, say)
             lines += on_a_long_history(server, directory, entries, repeats, say)
         lines += on_sqlite(directory, seconds, repeats, say)
@@ -288,7 +288,7 @@ def on_postgresql(
 
 
 def on_a_long_history(server: str, directory: Path, entries: int, repeats: int, say: Callable[[str], None]) -> list[Line]:
-    """What must not become slow with the years: the admin's pages, and the proof of the books."""
+    """What must not become slow with the years: the admin's pages, and the reconciliation."""
     proof = Line(f"reconcile of {entries:,} entries, rows", "SELECT sum(amount), one process, rows", 0.1)
     pages: dict[int, list[float]] = {}
     for count in (FEW_ENTRIES, entries):
@@ -302,7 +302,7 @@ def on_a_long_history(server: str, directory: Path, entries: int, repeats: int, 
             for _repeat in range(repeats if count == entries else 0):
                 say("reconcile")
                 proof.theirs.append(plain_sum(url))
-                proof.ours.append(entries / float(child("-m", "benchmarks.books", env=env)))
+                proof.ours.append(entries / float(child("-m", "benchmarks.reconcile", env=env)))
     few, many = pages[FEW_ENTRIES], pages[entries]
     name = f"{len(many)} admin pages with {entries:,} entries"
     median = Line(f"{name}, the median, ms", f"with {FEW_ENTRIES:,} entries, ms", 2, is_at_most=True)

@@ -70,5 +70,7 @@ def report(lines: list[Line], *, seconds: float, repeats: int) -> str:
             "",
             f"Answers that were no success: {sum(line.refused for line in lines)}.",
             "",
+            "The admin's lists with ten million entries, statements and milliseconds of each: [pages.md](pages.md).",
+            "",
         ]
     )

@@ -16,14 +16,15 @@ django.setup()
 
 from django.db import transaction  # noqa: E402
 
-from aiservices import credentials  # noqa: E402
-from aiservices.models import AIModel  # noqa: E402
-from aiservices.pool import lending, reports  # noqa: E402
-from billing.ledger import Books  # noqa: E402
-from billing.models import Account, BillingRule, Kind  # noqa: E402
+from aiservices.credentials import services as credentials  # noqa: E402
+from aiservices.credentials.pool import leasing, reports  # noqa: E402
+from billing.catalog.models import AIModel, BillingRule  # noqa: E402
+from billing.catalog.usage import UsageRequest  # noqa: E402
+from billing.ledger.models import Account, Kind  # noqa: E402
+from billing.ledger.posting import Posting  # noqa: E402
 from billing.services import BatchItem, charge_many  # noqa: E402
-from billing.uses import Target, UseRequest  # noqa: E402
 from tenants.models import Tenant  # noqa: E402
+from tenants.principal import Principal  # noqa: E402
 from tenants.services import create_api_key  # noqa: E402
 
 CREDITS = 1_000_000_000
@@ -42,8 +43,12 @@ def lease_and_report() -> str:
         "model": "''",
         "use": "''",
         "message": "''",
+        "generation": "NULL",
     }
-    statements = (lending._take_sql("postgresql", "gemini", "") % values, reports._REPORT_GOOD % values)
+    statements = (
+        leasing.take_sql("postgresql", leasing.Kind("gemini")) % values,
+        reports.REPORT_GOOD_SQL % values,
+    )
     return "\\set lease random(1, 1000000000000000)\n" + "".join(f"{statement};\n" for statement in statements)
 
 
@@ -62,6 +67,12 @@ def platform(count: int) -> dict[str, Any]:
     return {"tenants": [str(tenant.id) for tenant in tenants], "key": plaintext, "model": str(model.id)}
 
 
+def add_keys() -> None:
+    """Gemini keys to lend."""
+    for number in range(KEYS):
+        credentials.add(provider="gemini", secret=f"AIza{number:035}", name=f"key {number}", actor="bench")
+
+
 def seed(count: int) -> dict[str, Any]:
     """A platform whose accounts are full, a first charge, and Gemini keys to lend."""
     made = platform(count)
@@ -69,13 +80,12 @@ def seed(count: int) -> dict[str, Any]:
     assert ids == list(range(ids[0], ids[0] + count)), "accounts are numbered without a gap"
     for start in range(0, len(ids), 1000):
         with transaction.atomic():
-            books = Books(ids[start : start + 1000])
-            for account in books.accounts.values():
-                books.post(account, kind=Kind.GIFT, amount=CREDITS, description="seed", actor="bench")
-            books.write()
-    charge_many(items=[BatchItem(Target("tenant", made["tenants"][0]), UseRequest(model="bench"))], actor="bench")
-    for number in range(KEYS):
-        credentials.add(provider="gemini", secret=f"AIza{number:035}", name=f"key {number}", actor="bench")
+            posting = Posting(ids[start : start + 1000])
+            for account in posting.accounts.values():
+                posting.post(account, kind=Kind.GIFT, amount=CREDITS, description="seed", actor="bench")
+            posting.write()
+    charge_many(items=[BatchItem(Principal("tenant", made["tenants"][0]), UsageRequest(model="bench"))], actor="bench")
+    add_keys()
     return made | {"first_account": ids[0], "lease_and_report": lease_and_report()}
 
 

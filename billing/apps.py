@@ -7,4 +7,8 @@ class BillingConfig(AppConfig):
     verbose_name = _("Billing")
 
     def ready(self) -> None:
-        from billing import accounts, reconcile  # noqa: F401  (connects their receivers)
+        from billing.approvals import operations
+        from billing.ledger import accounts  # noqa: F401  (connects its receivers)
+        from billing.reconciliation import checks  # noqa: F401  (connects its receivers)
+
+        operations.register_operations()

@@ -2,7 +2,7 @@
 
 from django.utils.translation import gettext_lazy as _
 
-from waule.errors import InvalidState, NotFound, RateLimited, WauleError
+from waule.core.errors import InvalidState, NotFound, RateLimited, WauleError
 
 
 class InsufficientCredits(WauleError):

@@ -9,13 +9,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 import requests
 from django.conf import settings
 
 from gateway_client.transport import resolve_anywhere
-from waule.errors import NotConfigured
+from waule.core.errors import NotConfigured
 
 MAX_URL_LENGTH = 4096
 
@@ -30,6 +30,9 @@ FORBIDDEN_V4 = (
 PUBLIC_V6 = ip_network("2000::/3")
 FORBIDDEN_V6 = "2001::/23 2001:db8::/32 2002::/16 2620:4f:8000::/48 3fff::/20"
 _FORBIDDEN = [ip_network(text) for text in f"{FORBIDDEN_V4} {FORBIDDEN_V6}".split()]
+
+
+NOT_PUBLIC = "The URL leads to an address that is not public."
 
 
 class Forbidden(Exception):
@@ -121,10 +124,23 @@ class Rules:
         return prepared
 
     def check(self, url: str, *, seconds: float = 5) -> str:
-        """Form and address. Raises Forbidden, and OSError where the name has no address now. Connects to nothing."""
-        url = self.check_form(url)
-        self.addresses(*_host_of(urlsplit(url)), seconds)
-        return url
+        """Form and address of what somebody else has named, now or to be used later. Connects to nothing.
+
+        A name without an address is refused in the words for one that is not public: the answer does not tell which names
+        there are. A name that OUTBOUND_ALLOW has is not looked up.
+
+        Raises:
+            Forbidden.
+        """
+        checked = self.check_form(url)
+        host, port = _host_of(urlsplit(checked))
+        if any(entry.has_name(host.strip("[]").lower().rstrip("."), port) for entry in self.allowed):
+            return checked
+        try:
+            self.addresses(host, port, seconds)
+        except OSError:
+            raise Forbidden(NOT_PUBLIC) from None
+        return checked
 
     def addresses(self, host: str, port: int, seconds: float) -> list[str]:
         """The addresses of `host` that may be connected to: all of them, or Forbidden is raised."""
@@ -135,8 +151,19 @@ class Rules:
         for address in found:
             ip = ip_address(address)
             if not is_public(address) and not any(entry.has_address(ip, port) for entry in self.allowed):
-                raise Forbidden("The URL leads to an address that is not public.")
+                raise Forbidden(NOT_PUBLIC)
         return found
+
+
+def check_place(url: str) -> None:
+    """Refuses a URL to which names of files cannot be appended: with a query, a fragment, or dots that lead elsewhere.
+
+    Raises:
+        Forbidden.
+    """
+    path = url.partition("://")[2].partition("/")[2]
+    if re.search(r"[?#;]", url) or {".", ".."} & set(unquote(path).split("/")):
+        raise Forbidden("The URL has a query, a fragment or dots in its path.")
 
 
 def _host_of(parts: SplitResult) -> tuple[str, int]:
@@ -146,6 +173,12 @@ def _host_of(parts: SplitResult) -> tuple[str, int]:
 def rules() -> Rules:
     """The rules of this installation."""
     return Rules(_allowed(tuple(settings.OUTBOUND_ALLOW)))
+
+
+def with_own(url: str) -> Rules:
+    """The rules of this installation, which also allow the address of `url`: one that an operator configured."""
+    host, port = _host_of(urlsplit(url))
+    return Rules((*rules().allowed, Allowed(host=host.strip("[]").lower(), port=port)))
 
 
 @lru_cache(maxsize=8)

@@ -1,4 +1,4 @@
-"""What an upstream's answer says: strict JSON, and the closed table from status and error code to our errors."""
+"""What an upstream's answer says: strict JSON, its sentences, and the error that a failure means (`outcomes`)."""
 
 import json
 import re
@@ -8,27 +8,13 @@ from decimal import Decimal
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from gateway_client.errors import (
-    ContentRefused,
-    CredentialRefused,
-    NothingMade,
-    OutcomeUnknown,
-    QuotaExhausted,
-    UpstreamError,
-    UpstreamRateLimited,
-    UpstreamRefused,
-)
-from waule.logs import redact_text
+from gateway_client import outcomes
+from gateway_client.errors import ContentRefused, NothingMade, OutcomeUnknown, QuotaExhausted, UpstreamError, UpstreamRateLimited
+from waule.core.logs import redact_text
 
 MAX_DEPTH = 32
 MAX_DIGITS = 400  # an absurd number is read, and found absurd, instead of costing quadratic time
 MAX_REASON_LENGTH = 300
-
-REFUSED = {400, 404, 413, 415, 422}
-CREDENTIAL_REFUSED = {401, 403}
-MAY_BE_AT_WORK = {408, 409, 499}  # timed out there, "already in progress", hung up: says nothing about the work
-CONTENT_WORDS = {"content_policy_violation", "content_filter", "moderation_blocked"}
-QUOTA_WORDS = {"insufficient_quota", "quota_exceeded", "quota_exhausted", "billing_hard_limit_reached"}
 
 
 class NotAnAnswer(Exception):
@@ -99,43 +85,44 @@ def reason_of(body: Any, secrets: tuple[str, ...] = ()) -> str:
     return clean_text(redact_text(text), MAX_REASON_LENGTH)
 
 
-def words_of(body: Any) -> set[str]:
-    """The `type` and `code` words of an error body, in lower case."""
-    if not isinstance(body, dict):
-        return set()
-    error = body.get("error")
-    places = [body, error] if isinstance(error, dict) else [body]
-    values = [place.get(name) for place in places for name in ("type", "code")]
-    return {value.lower() for value in values if isinstance(value, str)}
-
-
 def retry_after_seconds(headers: Mapping[str, str]) -> int | None:
     """`Retry-After`, as seconds or as a date; None where it is absent or nonsense."""
     text = headers.get("Retry-After", "").strip()
     if re.fullmatch(r"[0-9]{1,9}", text):
         return int(text)
     try:
-        moment = parsedate_to_datetime(text)
+        timestamp = parsedate_to_datetime(text)
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return max(0, int((moment - datetime.now(UTC)).total_seconds() + 0.999))
+    timestamp = timestamp if timestamp.tzinfo else timestamp.replace(tzinfo=UTC)
+    return max(0, int((timestamp - datetime.now(UTC)).total_seconds() + 0.999))
 
 
 def problem(status: int, headers: Mapping[str, str], body: Any, secrets: tuple[str, ...] = ()) -> UpstreamError:
-    """The error that an answer with a status outside 200 to 299 means. What is in no row is a bare UpstreamError."""
-    words, reason = words_of(body), reason_of(body, secrets)
-    if words & CONTENT_WORDS:
-        return ContentRefused(reason=reason or "content_refused")
-    if 300 <= status < 400:
-        return NothingMade(reason="redirect")
-    if status in CREDENTIAL_REFUSED:
-        return CredentialRefused(reason="credential_refused")
-    if status == 429:
-        kind = QuotaExhausted if words & QUOTA_WORDS else UpstreamRateLimited
-        return kind(reason="rate_limited", retry_after_seconds=retry_after_seconds(headers))
-    if status in REFUSED:
-        return UpstreamRefused(reason=reason or f"status_{status}")
-    if status in MAY_BE_AT_WORK or status >= 500 or status < 200:
-        return OutcomeUnknown(reason=f"status_{status}")
-    return UpstreamError(reason=f"status_{status}")
+    """The error that an answer with a status outside 200 to 299 means, as `outcomes.TABLE` says."""
+    row = outcomes.meaning(outcomes.Failure(status, body))
+    reason = row.reason.format(status=status) or reason_of(body, secrets) or f"status_{status}"
+    if issubclass(row.error, UpstreamRateLimited):
+        return row.error(reason=reason, retry_after_seconds=retry_after_seconds(headers))
+    return row.error(reason=reason)
+
+
+def words_of(error: UpstreamError, secrets: tuple[str, ...] = ()) -> str:
+    """What an operator reads of a failure: the status and the upstream's own sentence, without anything secret."""
+    sentence = reason_of(error.upstream_body, secrets) or str(error.details.get("reason") or error)
+    return f"{error.upstream_status}: {sentence}" if error.upstream_status else sentence
+
+
+def told_error(body: Any, *, otherwise: type[UpstreamError] = NothingMade) -> UpstreamError:
+    """The error in the body of an answer with a status of success: the content filter, our account, or nothing made."""
+    failure = outcomes.Failure(200, body)
+    kind = ContentRefused if outcomes.is_content(failure) else QuotaExhausted if outcomes.is_account(failure) else otherwise
+    return kind(reason=reason_of(body) or "error")
+
+
+def raise_reported_error(body: Any) -> None:
+    """Raises the error in the body of a 200; OutcomeUnknown for what is no object."""
+    if not isinstance(body, dict):
+        raise OutcomeUnknown(reason="not_an_object")
+    if body.get("error") and not body.get("data"):
+        raise told_error(body)

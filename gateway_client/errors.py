@@ -1,4 +1,4 @@
-"""What an upstream's answer, or its silence, means. A closed family: whatever fits no other is `OutcomeUnknown` or a refusal.
+"""What an upstream's answer, or its silence, means. A closed family: whatever fits no other is `OutcomeUnknown` or a rejection.
 
 The table it follows is in docs/adr/0005-what-an-upstream-failure-means.md. The question each class answers is: may work
 have been done for us? Only `OutcomeUnknown` says "perhaps", and only then are held credits kept.
@@ -8,13 +8,13 @@ from typing import Any, ClassVar
 
 from django.utils.translation import gettext_lazy as _
 
-from waule.errors import WauleError
+from waule.core.errors import WauleError
 
 
 class UpstreamError(WauleError):
     """502: the upstream failed or refused, and certainly made nothing. `details.reason` is a word, or its sentence.
 
-    `upstream_status` and `upstream_body` are what it answered, for the code that asked; they are told to no caller.
+    `upstream_status` and `upstream_body` are what it answered, for the code that asked; no caller sees them.
     """
 
     code = "upstream_error"
@@ -23,8 +23,10 @@ class UpstreamError(WauleError):
     is_unknown: ClassVar[bool] = False  # work may exist: keep the hold
     may_try_again: ClassVar[bool] = False  # certainly not accepted: the same key may be sent again
     blames_credential: ClassVar[bool] = False  # the credential's own fault: try the next one
+    flags: ClassVar[tuple[str, ...]] = ()  # what the generation's row says of it, for the operator
     upstream_status: int | None = None
     upstream_body: Any = None
+    redirected_to: str = ""  # where a 3xx leads; nobody follows it by itself
 
 
 class NotAccepted(UpstreamError):
@@ -40,6 +42,12 @@ class UpstreamRefused(UpstreamError):
 
     code = "upstream_refused"
     message = _("The AI service refused the request.")
+
+
+class ModelGone(UpstreamRefused):
+    """The upstream does not know the model, or knows it no longer. The credential is not to blame."""
+
+    message = _("The AI service does not know this model.")
 
 
 class ReferenceImageUnusable(UpstreamRefused):
@@ -59,7 +67,12 @@ class CredentialRefused(UpstreamError):
 
 
 class UpstreamRateLimited(UpstreamError):
-    """429: not accepted, come back later (`retry_after_seconds`, where the upstream said)."""
+    """429: not accepted, come back later (`retry_after_seconds`, where the upstream said).
+
+    `is_of_model`: the limit is one model's alone; the same credential may serve others.
+    """
+
+    is_of_model = False
 
     code = "rate_limited"
     http_status = 429
@@ -68,9 +81,28 @@ class UpstreamRateLimited(UpstreamError):
 
 
 class QuotaExhausted(UpstreamRateLimited):
-    """429 for the day, the plan or the balance of this credential."""
+    """The day, the plan or the balance of this credential is used up: 402, or a word that says so with any status."""
 
     blames_credential = True
+
+
+class UpstreamFailed(UpstreamError):
+    """5xx in the upstream's own error shape: it has finished and made nothing. The credential is not to blame."""
+
+    flags = ("upstream_5xx",)
+
+
+class ServiceBusy(UpstreamFailed):
+    """The same where the upstream was merely overloaded (503, 529): another credential may be served."""
+
+    message = _("The AI service is overloaded. Try again later.")
+
+
+class ModelGoneThere(UpstreamFailed, ModelGone):
+    """A model that is not known, answered with a 5xx: as the Sora service does, and the gateways before it."""
+
+    code = UpstreamError.code
+    message = ModelGone.message
 
 
 class ContentRefused(UpstreamError):
@@ -104,6 +136,7 @@ class OutcomeUnknown(UpstreamError):
 class NotFetched(OutcomeUnknown):
     """A result exists, but we could not get it: 404, a timeout, over the cap, or no picture or video at all."""
 
+    flags = ("not_fetched",)
     message = _("The result was made, but could not be fetched. The outcome is being clarified.")
 
 

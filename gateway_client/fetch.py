@@ -11,7 +11,7 @@ from pathlib import Path
 from gateway_client import addresses, http
 from gateway_client.addresses import Forbidden, Rules
 from gateway_client.errors import NotFetched, NothingMade, ReferenceImageUnusable, Unusable, UpstreamError
-from gateway_client.transport import Clock
+from gateway_client.transport import Deadline
 
 MAX_IMAGE_BYTES = 64 << 20
 MAX_VIDEO_BYTES = 1 << 30
@@ -70,36 +70,45 @@ def fetch(
     total_seconds: float = FETCH_SECONDS,
     tries: int = FETCH_TRIES,
     rules: Rules | None = None,
+    is_own_address: bool = False,
     directory: Path | None = None,
 ) -> Fetched:
     """Downloads a result into a temporary file. What it is, its bytes say; a content type that was sent is not believed.
+
+    `is_own_address`: it lies at the address of a service that the operator configured, public or not.
 
     Raises:
         Unusable: not http(s), a forbidden address, a redirect. Asking again would not help.
         NotFetched: anything else, after `tries` tries: the result may still be there.
     """
     rules = rules or addresses.rules()
-    clock = Clock(read_seconds=FETCH_READ_SECONDS, total_seconds=total_seconds)
+    deadline = Deadline(read_seconds=FETCH_READ_SECONDS, total_seconds=total_seconds)
     try:
         url = rules.check_form(url)
     except Forbidden:
         raise Unusable(reason="forbidden_url") from None
+    if is_own_address:
+        rules = addresses.with_own(url)
     for number in range(1, tries + 1):
         try:
-            return _fetch_once(url, types, max_bytes, clock, rules, directory)
+            return _fetch_once(url, types, max_bytes, deadline, rules, directory)
         except Unusable:
             raise
         except UpstreamError as error:
             pause = FETCH_PAUSE_SECONDS * number
-            if number == tries or pause >= clock.left_seconds():
+            if number == tries or pause >= deadline.left_seconds():
                 raise NotFetched(reason=error.details.get("reason", "")) from None
         time.sleep(pause)
     raise AssertionError("a fetch has at least one try")
 
 
-def _fetch_once(url: str, types: Sequence[str], max_bytes: int, clock: Clock, rules: Rules, directory: Path | None) -> Fetched:
+def _fetch_once(
+    url: str, types: Sequence[str], max_bytes: int, deadline: Deadline, rules: Rules, directory: Path | None
+) -> Fetched:
     try:
-        path = http.download(url, max_bytes=max_bytes, clock=clock, resolve=rules.addresses, max_tries=1, directory=directory)
+        path = http.download(
+            url, max_bytes=max_bytes, deadline=deadline, resolve=rules.addresses, max_tries=1, directory=directory
+        )
     except Forbidden:
         raise Unusable(reason="forbidden_address") from None
     except NothingMade:
@@ -151,31 +160,17 @@ def _as_reference_image(data: bytes) -> ReferenceImage:
     return ReferenceImage(data, content_type)
 
 
-def check_reference_image(text: str, *, rules: Rules | None = None) -> None:
-    """Whether a caller's reference image may be used: its form, and where its URL leads. Fetches nothing.
-
-    Raises ReferenceImageUnusable.
-    """
-    if is_data_uri(text):
-        parse_data_uri(text)
-        return
-    try:
-        (rules or addresses.rules()).check(text)
-    except Forbidden as error:
-        raise ReferenceImageUnusable(reason=str(error)) from None
-    except OSError:
-        raise ReferenceImageUnusable(reason="The URL's host is not known.") from None
-
-
-def load_reference_image(text: str, *, clock: Clock | None = None, rules: Rules | None = None) -> ReferenceImage:
+def load_reference_image(text: str, *, deadline: Deadline | None = None, rules: Rules | None = None) -> ReferenceImage:
     """A caller's reference image, fetched where it is a URL. Raises ReferenceImageUnusable."""
     if is_data_uri(text):
         return parse_data_uri(text)
-    seconds = REFERENCE_IMAGE_SECONDS if clock is None else min(REFERENCE_IMAGE_SECONDS, clock.left_seconds())
+    seconds = REFERENCE_IMAGE_SECONDS if deadline is None else min(REFERENCE_IMAGE_SECONDS, deadline.left_seconds())
     try:
         fetched = fetch(text, types=IMAGE_TYPES, max_bytes=MAX_REFERENCE_IMAGE_BYTES, total_seconds=seconds, tries=2, rules=rules)
     except (Unusable, NotFetched) as error:
-        raise ReferenceImageUnusable(reason=error.details["reason"]) from None
+        reason = error.details["reason"]
+        # Which names lead to an address that is not public, and which to none, is not for the caller to know.
+        raise ReferenceImageUnusable(reason="not_reached" if reason == "forbidden_address" else reason) from None
     try:
         return ReferenceImage(fetched.path.read_bytes(), fetched.content_type)
     finally:

@@ -12,57 +12,41 @@ from typing import Any
 import jwt
 from django.conf import settings
 
-from gateway_client import answers, http
+from gateway_client import http
+from gateway_client.answers import raise_reported_error
 from gateway_client.errors import ContentRefused, NothingMade, OutcomeUnknown
-from gateway_client.media_links import find_media_urls
-from gateway_client.transport import Clock
-from waule.errors import NotConfigured
+from gateway_client.request import SECRET_VALUE
+from gateway_client.results import Found, absolute, in_text, read_results
+from gateway_client.transport import Deadline
+from waule.core.errors import NotConfigured
 
 IMAGES = "v1/images/generations"
 VIDEOS = "v1/videos/generations"
 SORA_CHAT = "v1/sora/chat/completions"
 HEALTH_SECONDS = 10
+HEALTHY = ("ok", "healthy")
 MINTED_TOKEN_SECONDS = 600  # longer than a call's total deadline by default
 MAX_SANE_CREDITS = 1_000_000_000
-MAX_SANE_DURATION_SECONDS = 86_400
-MAX_PROMPT_LENGTH = 20_000
-
-
-@dataclass(frozen=True)
-class Medium:
-    """One result, still to be fetched. `duration` in seconds, where the gateway told a sane one."""
-
-    url: str
-    duration: Decimal | None = None
-    revised_prompt: str = ""
 
 
 @dataclass(frozen=True)
 class Made:
     """What the gateway made. `credits_charged` is None, and flagged, where it is no sane whole number."""
 
-    media: tuple[Medium, ...]
+    media: tuple[Found, ...]
     credits_charged: int | None
     flags: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Caller:
-    """For whom, and under which keys. Exactly one of `user_id` and `tenant_id` is set."""
-
-    user_id: str = ""
-    tenant_id: str = ""
-    idempotency_key: str = ""  # the generation's id: the gateway passes it on when it charges
-    request_id: str = ""
-
-    def headers(self) -> dict[str, str]:
-        named = {
-            "X-User-Id": self.user_id,
-            "X-Tenant-Id": self.tenant_id,
-            "Idempotency-Key": self.idempotency_key,
-            "X-Request-Id": self.request_id,
-        }
-        return {name: value for name, value in named.items() if value}
+def headers_for(*, user_id: str = "", tenant_id: str = "", idempotency_key: str = "", request_id: str = "") -> dict[str, str]:
+    """Headers that say for whom a call is: a user or a tenant. The gateway passes the idempotency key on when it charges."""
+    named = {
+        "X-User-Id": user_id,
+        "X-Tenant-Id": tenant_id,
+        "Idempotency-Key": idempotency_key,
+        "X-Request-Id": request_id,
+    }
+    return {name: value for name, value in named.items() if value}
 
 
 def call_gateway(
@@ -73,46 +57,43 @@ def call_gateway(
     tenant_id: str = "",
     idempotency_key: str = "",
     request_id: str = "",
-    clock: Clock | None = None,
+    deadline: Deadline | None = None,
 ) -> Any:
     """POSTs `data` to the gateway for a user or a tenant and returns the JSON value of its answer.
 
     Raises: an UpstreamError of `gateway_client.errors`; NotConfigured where WAULEAPI_URL or INTERNAL_JWT cannot work.
     """
-    caller = Caller(user_id, tenant_id, idempotency_key, request_id)
-    return http.call(
-        "POST",
-        http.join(settings.WAULEAPI_URL, *endpoint.strip("/").split("/")),
-        headers=caller.headers(),
-        bearer=internal_token(),
-        payload={name: value for name, value in data.items() if value not in (None, "", [], ())},
-        clock=clock,
-    ).body
+    headers = headers_for(user_id=user_id, tenant_id=tenant_id, idempotency_key=idempotency_key, request_id=request_id)
+    return _post(endpoint, data, headers, deadline)
 
 
 def generate_image(
     *,
     model: str,
     prompt: str,
-    caller: Caller,
-    ratio: str = "",
-    resolution: str = "",
+    headers: Mapping[str, str],
+    size: str = "",
+    image_size: str = "",
     quantity: int = 1,
     reference_images: Sequence[str] = (),
-    clock: Clock | None = None,
+    deadline: Deadline | None = None,
 ) -> Made:
-    """Images by `POST /v1/images/generations`. Raises what `call_gateway` raises."""
+    """Images by `POST /v1/images/generations`. Raises what `call_gateway` raises.
+
+    `size` is the shape (`16:9`) and `image_size` the tier (`2K`); for some gateways `size` is in pixels, and is all.
+    """
     body = _post(
         IMAGES,
         {
             "model": model,
             "prompt": prompt,
-            "size": resolution or ratio,
+            "size": size,
+            "image_size": image_size,
             "n": quantity,
             "reference_images": list(reference_images),
         },
-        caller,
-        clock,
+        headers,
+        deadline,
     )
     return read_generation(body, at_most=quantity)
 
@@ -121,13 +102,13 @@ def generate_video(
     *,
     model: str,
     prompt: str,
-    caller: Caller,
-    ratio: str = "",
+    headers: Mapping[str, str],
+    aspect_ratio: str = "",
     resolution: str = "",
     duration: Decimal | None = None,
     generation_type: str = "",
     reference_images: Sequence[str] = (),
-    clock: Clock | None = None,
+    deadline: Deadline | None = None,
 ) -> Made:
     """A video by `POST /v1/videos/generations`. Raises what `call_gateway` raises."""
     body = _post(
@@ -136,13 +117,13 @@ def generate_video(
             "model": model,
             "prompt": prompt,
             "duration": as_number(duration),
-            "aspect_ratio": ratio,
+            "aspect_ratio": aspect_ratio,
             "resolution": resolution,
             "reference_images": list(reference_images),
             "generation_type": generation_type,
         },
-        caller,
-        clock,
+        headers,
+        deadline,
     )
     return read_generation(body, at_most=1)
 
@@ -151,26 +132,30 @@ def generate_by_chat(
     *,
     model: str,
     prompt: str,
-    caller: Caller,
+    headers: Mapping[str, str],
     quantity: int = 1,
     reference_images: Sequence[str] = (),
-    clock: Clock | None = None,
+    deadline: Deadline | None = None,
 ) -> Made:
-    """An image or a video by `POST /v1/sora/chat/completions`. Raises what `call_gateway` raises."""
-    payload = {"model": model, "messages": chat_messages(prompt, reference_images), "stream": False}
-    body = _post(SORA_CHAT, payload, caller, clock)
-    urls = find_media_urls(read_chat_text(body))
-    if not urls:
+    """An image or a video by `POST /v1/sora/chat/completions`. Raises what `call_gateway` raises.
+
+    The service behind it makes nothing without `stream`; the gateway puts the events together into one answer. It reads
+    reference images as data URIs alone.
+    """
+    payload = {"model": model, "messages": chat_messages(prompt, reference_images), "stream": True}
+    body = _post(SORA_CHAT, payload, headers, deadline)
+    found = in_text(read_chat_text(body))
+    if not found:
         raise NothingMade(reason="no_media_url")
     credits, flags = read_credits(body)
-    return Made(tuple(Medium(url) for url in urls[:quantity]), credits, flags)
+    return Made(tuple(absolute(each, settings.WAULEAPI_URL) for each in found[:quantity]), credits, flags)
 
 
 def health() -> Mapping[str, Any]:
-    """What `GET /health` says. Raises an UpstreamError where it does not say `status: ok`."""
-    clock = Clock(read_seconds=HEALTH_SECONDS, total_seconds=HEALTH_SECONDS)
-    body = http.call("GET", http.join(settings.WAULEAPI_URL, "health"), clock=clock, max_tries=1).body
-    if not isinstance(body, dict) or body.get("status") != "ok":
+    """What `GET /health` says. Raises an UpstreamError where it does not say that it is well."""
+    deadline = Deadline(read_seconds=HEALTH_SECONDS, total_seconds=HEALTH_SECONDS)
+    body = http.call("GET", http.join(settings.WAULEAPI_URL, "health"), deadline=deadline, max_tries=1).body
+    if not isinstance(body, dict) or body.get("status") not in HEALTHY:
         raise OutcomeUnknown(reason="not_ok")
     return body
 
@@ -178,7 +163,7 @@ def health() -> Mapping[str, Any]:
 def internal_token() -> str:
     """INTERNAL_JWT, or a token minted from JWT_SECRET for this call. It names no user, so it logs nobody in here."""
     if settings.INTERNAL_JWT:
-        if not http.SECRET_VALUE.fullmatch(settings.INTERNAL_JWT):
+        if not SECRET_VALUE.fullmatch(settings.INTERNAL_JWT):
             raise NotConfigured(reason="INTERNAL_JWT")
         return settings.INTERNAL_JWT
     now = int(time.time())
@@ -187,16 +172,15 @@ def internal_token() -> str:
     return jwt.encode(claims, settings.JWT_SECRET, algorithm="HS256")
 
 
-def _post(endpoint: str, data: Mapping[str, Any], caller: Caller, clock: Clock | None) -> Any:
-    return call_gateway(
-        endpoint,
-        data,
-        caller.user_id,
-        tenant_id=caller.tenant_id,
-        idempotency_key=caller.idempotency_key,
-        request_id=caller.request_id,
-        clock=clock,
-    )
+def _post(endpoint: str, data: Mapping[str, Any], headers: Mapping[str, str], deadline: Deadline | None) -> Any:
+    return http.call(
+        "POST",
+        http.join(settings.WAULEAPI_URL, *endpoint.strip("/").split("/")),
+        headers=headers,
+        bearer=internal_token(),
+        payload={name: value for name, value in data.items() if value not in (None, "", [], ())},
+        deadline=deadline,
+    ).body
 
 
 def as_number(value: Decimal | None) -> int | float | None:
@@ -215,52 +199,25 @@ def chat_messages(prompt: str, reference_images: Sequence[str]) -> list[dict[str
 
 
 def read_generation(body: Any, *, at_most: int) -> Made:
-    """The media in an answer's `data`.
-
-    Raises: NothingMade for an empty list or an error told with a 200; OutcomeUnknown for anything of another shape.
-    """
-    refuse_told_error(body)
-    data = body.get("data")
-    if not isinstance(data, list):
-        raise OutcomeUnknown(reason="no_data")
-    if not data:
-        raise NothingMade(reason="no_result")
-    media = tuple(
-        Medium(
-            item["url"], read_duration(item.get("duration")), answers.clean_text(item.get("revised_prompt"), MAX_PROMPT_LENGTH)
-        )
-        for item in data
-        if isinstance(item, dict) and isinstance(item.get("url"), str)
-    )
-    if not media:
-        raise OutcomeUnknown(reason="no_url")
+    """The media in an answer. Raises as `results.read_results` does."""
+    results = read_results(body)
     credits, flags = read_credits(body)
-    if len(media) < len(data):
+    if results.has_odd:
         flags += ("odd_result",)
-    if len(media) > at_most:
+    if len(results.found) > at_most:
         flags += ("more_than_asked",)
-    return Made(media[:at_most], credits, flags)
-
-
-def refuse_told_error(body: Any) -> None:
-    """Raises the error that a 200 tells in its body; OutcomeUnknown for what is no object."""
-    if not isinstance(body, dict):
-        raise OutcomeUnknown(reason="not_an_object")
-    if body.get("error") and not body.get("data"):
-        reason = answers.reason_of(body)
-        if answers.words_of(body) & answers.CONTENT_WORDS:
-            raise ContentRefused(reason=reason or "content_refused")
-        raise NothingMade(reason=reason or "error")
+    media = tuple(absolute(each, settings.WAULEAPI_URL) for each in results.found[:at_most])
+    return Made(media, credits, flags)
 
 
 def read_chat_text(body: Any) -> str:
     """The text of a chat completion's first choice. Raises as `read_generation` does, and ContentRefused."""
-    refuse_told_error(body)
+    raise_reported_error(body)
     choices = body.get("choices")
+    if not choices and not isinstance(choices, bool | int | str):
+        raise NothingMade(reason="no_result")
     if not isinstance(choices, list):
         raise OutcomeUnknown(reason="no_choices")
-    if not choices:
-        raise NothingMade(reason="no_result")
     choice = choices[0]
     message = choice.get("message") if isinstance(choice, dict) else None
     if not isinstance(message, dict):
@@ -285,10 +242,3 @@ def read_credits(body: Mapping[str, Any]) -> tuple[int | None, tuple[str, ...]]:
     if type(credits) is int and 0 <= credits <= MAX_SANE_CREDITS:
         return credits, ()
     return None, ("odd_credits",)
-
-
-def read_duration(value: Any) -> Decimal | None:
-    """Seconds as a Decimal, where `value` is a sane number."""
-    if type(value) in {int, Decimal} and 0 < value <= MAX_SANE_DURATION_SECONDS:
-        return Decimal(value)
-    return None

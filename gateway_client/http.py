@@ -4,14 +4,16 @@ Every call has a deadline over all its tries, a cap on what it reads, follows no
 in an `Answer` or in one of `gateway_client.errors`. A request is sent again only where it was certainly not accepted.
 """
 
+import errno
 import http.client
+import io
 import random
 import re
 import tempfile
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
@@ -21,16 +23,11 @@ import structlog
 import urllib3
 
 from gateway_client import answers
-from gateway_client.errors import (
-    CredentialRefused,
-    NotAccepted,
-    OutcomeTimedOut,
-    OutcomeUnknown,
-    UpstreamError,
-    UpstreamRateLimited,
-)
-from gateway_client.transport import Adapter, Clock, Resolve, resolve_anywhere
-from waule.errors import NotConfigured
+from gateway_client.errors import NotAccepted, OutcomeTimedOut, OutcomeUnknown, UpstreamError, UpstreamRateLimited
+from gateway_client.request import Files, Request
+from gateway_client.transport import Adapter, Deadline, Resolve, resolve_anywhere
+from waule.core import tracing
+from waule.core.errors import NotConfigured, StorageUnavailable
 
 MAX_JSON_BYTES = 10 << 20  # decoded
 MAX_JSON_WITH_MEDIA_BYTES = 64 << 20  # of providers that put the pictures themselves, in base64, into their JSON
@@ -41,16 +38,10 @@ MAX_RETRY_AFTER_SECONDS = 30
 RETRY_PAUSE_SECONDS = 0.2
 CHUNK_BYTES = 64 << 10
 
-OUR_HEADERS = {"User-Agent": "waule", "Accept": "*/*", "Accept-Encoding": "identity", "Connection": "close"}
-HEADER_VALUE = re.compile(r"[\x21-\x7e]{1,128}")
-SECRET_VALUE = re.compile(r"[\x21-\x7e]{1,4096}")
-
 # Whatever goes wrong between us and the other side. What it means is read from the clock, not from its class.
 BROKEN = (requests.RequestException, urllib3.exceptions.HTTPError, http.client.HTTPException, OSError)
 
 Translate = Callable[[int, Mapping[str, str], Any], UpstreamError | None]  # status, headers, body
-File = tuple[str, bytes, str]  # name, content, content type
-Files = list[tuple[str, File]]  # the field of each
 
 logger = structlog.get_logger(__name__)
 
@@ -62,41 +53,6 @@ class Answer:
     status: int
     headers: Mapping[str, str]
     body: Any
-
-
-@dataclass(frozen=True)
-class Request:
-    """What is sent. `bearer` and `secrets` are headers that appear in no text of ours; the others hold one plain word.
-
-    `payload` goes as JSON; `form` and `files` go as multipart; `content` as it is.
-    """
-
-    method: str
-    url: str = field(repr=False)
-    headers: Mapping[str, str]
-    bearer: str = field(default="", repr=False)
-    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
-    payload: Any = field(default=None, repr=False)
-    form: Mapping[str, str] | None = field(default=None, repr=False)
-    files: Files | None = field(default=None, repr=False)
-    content: bytes | None = field(default=None, repr=False)
-
-    def secret_values(self) -> tuple[str, ...]:
-        return tuple(filter(None, (self.bearer, *self.secrets.values())))
-
-    def prepared(self) -> requests.PreparedRequest:
-        """Raises UpstreamError for a header value that is not one plain word, CredentialRefused for such a secret."""
-        for name, value in self.headers.items():
-            if not HEADER_VALUE.fullmatch(value):
-                raise UpstreamError(reason=f"header_{name.lower()}")
-        if not all(SECRET_VALUE.fullmatch(value) for value in self.secret_values()):
-            raise CredentialRefused(reason="credential_malformed")
-        headers = {**OUR_HEADERS, **self.headers, **self.secrets}
-        if self.bearer:
-            headers["Authorization"] = f"Bearer {self.bearer}"
-        return requests.Request(
-            self.method, self.url, headers=headers, json=self.payload, data=self.content or self.form, files=self.files
-        ).prepare()
 
 
 def join(base: str, *segments: str) -> str:
@@ -127,7 +83,7 @@ def call(
     payload: Any = None,
     form: Mapping[str, str] | None = None,
     files: Files | None = None,
-    clock: Clock | None = None,
+    deadline: Deadline | None = None,
     max_bytes: int = MAX_JSON_BYTES,
     max_tries: int = MAX_TRIES,
     waits_for_limit: bool = True,
@@ -142,8 +98,8 @@ def call(
     Raises: an UpstreamError of `gateway_client.errors`; NotConfigured for a URL that is none.
     """
     request = Request(method, url, headers or {}, bearer, secrets or {}, payload, form, files)
-    clock = clock or Clock()
-    with _reply(request, clock, max_tries=max_tries, waits_for_limit=waits_for_limit, translate=translate) as response:
+    deadline = deadline or Deadline()
+    with _reply(request, deadline, max_tries=max_tries, waits_for_limit=waits_for_limit, translate=translate) as response:
         raw = b"".join(_chunks(response, max_bytes))
     try:
         return Answer(response.status_code, response.headers, answers.parse(raw) if raw else None)
@@ -151,34 +107,43 @@ def call(
         raise OutcomeUnknown(reason="not_json") from None
 
 
-def deliver(url: str, *, content: bytes, headers: Mapping[str, str], clock: Clock, resolve: Resolve = resolve_anywhere) -> int:
+def deliver(
+    url: str, *, content: bytes, headers: Mapping[str, str], deadline: Deadline, resolve: Resolve = resolve_anywhere
+) -> int:
     """POSTs `content` once and returns the status of success; what else the answer says is not read.
 
     Raises: an UpstreamError of `gateway_client.errors`, and what `resolve` raises.
     """
     request = Request("POST", url, headers, content=content)
-    with _reply(request, clock, resolve=resolve, max_tries=1, waits_for_limit=False) as response:
+    with _reply(request, deadline, resolve=resolve, max_tries=1, waits_for_limit=False) as response:
         return response.status_code
 
 
 def events(
     url: str,
     *,
-    payload: Any,
+    payload: Any = None,
+    form: Mapping[str, str] | None = None,
+    files: Files | None = None,
     headers: Mapping[str, str] | None = None,
     bearer: str = "",
-    clock: Clock | None = None,
+    deadline: Deadline | None = None,
+    max_bytes: int = MAX_JSON_BYTES,
+    max_event_bytes: int = MAX_EVENT_BYTES,
 ) -> Generator[str, None, None]:
-    """POSTs `payload` and yields each line of the answer as it comes, for event streams. Raises what `call` raises."""
-    request = Request("POST", url, headers or {}, bearer, payload=payload)
-    clock = clock or Clock()
-    with _reply(request, clock) as response:
-        rest = b""
-        for chunk in _chunks(response, MAX_JSON_BYTES, is_live=True):
-            *lines, rest = (rest + chunk).split(b"\n")
-            if len(rest) > MAX_EVENT_BYTES:
+    """POSTs a body and yields each line of the answer as it comes, for event streams. Raises what `call` raises."""
+    request = Request("POST", url, headers or {}, bearer, payload=payload, form=form, files=files)
+    deadline = deadline or Deadline()
+    with _reply(request, deadline) as response:
+        rest = bytearray()  # of a line that may come in a thousand pieces: none of them is copied twice
+        for chunk in _chunks(response, max_bytes, is_live=True):
+            first, *more = chunk.split(b"\n")
+            rest += first
+            for piece in more:
+                yield rest.decode("utf-8", "replace").rstrip("\r")
+                rest = bytearray(piece)
+            if len(rest) > max_event_bytes:
                 raise OutcomeUnknown(reason="too_large")
-            yield from (line.decode("utf-8", "replace").rstrip("\r") for line in lines)
         yield rest.decode("utf-8", "replace").rstrip("\r")
 
 
@@ -188,35 +153,57 @@ def download(
     max_bytes: int,
     headers: Mapping[str, str] | None = None,
     bearer: str = "",
-    clock: Clock | None = None,
+    secrets: Mapping[str, str] | None = None,
+    deadline: Deadline | None = None,
     resolve: Resolve = resolve_anywhere,
     max_tries: int = MAX_TRIES,
     directory: Path | None = None,
 ) -> Path:
     """GETs `url` into a new temporary file, which the caller must move or delete.
 
-    Raises: what `call` raises (more than `max_bytes` is an OutcomeUnknown), and what `resolve` raises.
+    Raises: what `call` raises (more than `max_bytes` is an OutcomeUnknown), and what `resolve` raises. StorageUnavailable:
+    it is there, and our disk does not take it.
     """
-    request = Request("GET", url, headers or {}, bearer)
-    clock = clock or Clock()
-    with (
-        _reply(request, clock, resolve=resolve, max_tries=max_tries) as response,
-        tempfile.NamedTemporaryFile(dir=directory, prefix="waule-", delete=False) as file,
-    ):
-        path = Path(file.name)
-        try:
+    request = Request("GET", url, headers or {}, bearer, secrets or {})
+    deadline = deadline or Deadline()
+    with _disk():
+        descriptor, name = tempfile.mkstemp(dir=directory, prefix="waule-")
+    path = Path(name)
+    try:
+        with (
+            io.FileIO(descriptor, "w") as file,
+            _reply(request, deadline, resolve=resolve, max_tries=max_tries) as response,
+        ):
             for chunk in _chunks(response, max_bytes):
-                file.write(chunk)
-        except BaseException:
-            path.unlink(missing_ok=True)
-            raise
+                with _disk():
+                    _write(file, chunk)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
     return path
+
+
+def _write(file: io.FileIO, chunk: bytes) -> None:
+    """All of it: on a disk that is nearly full, a write takes what still fits."""
+    rest = memoryview(chunk)
+    while rest:
+        rest = rest[file.write(rest) or 0 :]
+
+
+@contextmanager
+def _disk() -> Iterator[None]:
+    """A failure of our own disk, which is none of the other side's."""
+    try:
+        yield
+    except OSError as error:
+        is_full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        raise StorageUnavailable(reason="disk_full" if is_full else "disk") from error
 
 
 @contextmanager
 def _reply(
     request: Request,
-    clock: Clock,
+    deadline: Deadline,
     *,
     resolve: Resolve = resolve_anywhere,
     max_tries: int = MAX_TRIES,
@@ -224,18 +211,18 @@ def _reply(
     translate: Translate | None = None,
 ) -> Iterator[requests.Response]:
     """A success whose body is still to be read; what goes wrong while it is read becomes our error too."""
-    response = _send_with_tries(request, clock, resolve, max_tries, waits_for_limit, translate)
+    response = _send_with_tries(request, deadline, resolve, max_tries, waits_for_limit, translate)
     try:
         yield response
     except BROKEN:
-        raise _failure(clock) from None
+        raise _failure(deadline) from None
     finally:
         response.close()
 
 
 def _send_with_tries(
     request: Request,
-    clock: Clock,
+    deadline: Deadline,
     resolve: Resolve,
     max_tries: int,
     waits_for_limit: bool,
@@ -243,32 +230,54 @@ def _send_with_tries(
 ) -> requests.Response:
     for number in range(1, max_tries + 1):
         try:
-            return _send(request, clock, resolve, translate)
+            return (_send_traced if tracing.is_on() else _send)(request, deadline, resolve, translate)
         except NotAccepted:
             pause = RETRY_PAUSE_SECONDS * 2**number * (0.5 + random.random())  # noqa: S311
-            if number == max_tries or pause >= clock.left_seconds():
+            if number == max_tries or pause >= deadline.left_seconds():
                 raise
         except UpstreamRateLimited as error:
             if error.retry_after_seconds is None or error.blames_credential or not waits_for_limit:
                 raise
             pause = error.retry_after_seconds
-            if number == max_tries or pause > MAX_RETRY_AFTER_SECONDS or pause >= clock.left_seconds():
+            if number == max_tries or pause > MAX_RETRY_AFTER_SECONDS or pause >= deadline.left_seconds():
                 raise
         logger.info("upstream_try_again", host=urlsplit(request.url).hostname, pause_seconds=round(pause, 2))
         time.sleep(pause)
     raise AssertionError("a call has at least one try")
 
 
-def _send(request: Request, clock: Clock, resolve: Resolve, translate: Translate | None) -> requests.Response:
+def _send_traced(request: Request, deadline: Deadline, resolve: Resolve, translate: Translate | None) -> requests.Response:
+    """One try as a step of the request or job that it is made for, if any; the other side is told to go on with the trace.
+
+    The step names the host and no path: that of a webhook or a signed URL may be a secret.
+    """
+    parts = urlsplit(request.url)
+    attributes: dict[str, tracing.Value] = {"http.request.method": request.method, "server.address": parts.hostname or ""}
+    if parts.port:
+        attributes["server.port"] = parts.port
+    with tracing.span(f"{request.method} {parts.hostname}", "client", is_root=False, attributes=attributes) as step:
+        if step.traceparent:
+            request = replace(request, headers={**request.headers, tracing.HEADER: step.traceparent})
+        try:
+            response = _send(request, deadline, resolve, translate)
+        except UpstreamError as error:
+            if error.upstream_status:
+                step.set("http.response.status_code", error.upstream_status)
+            raise
+        step.set("http.response.status_code", response.status_code)
+        return response
+
+
+def _send(request: Request, deadline: Deadline, resolve: Resolve, translate: Translate | None) -> requests.Response:
     """One try: a success, or the error that its failure means."""
     prepared = request.prepared()
-    clock.begin_try()
+    deadline.begin_try()
     began_at = time.monotonic()
     try:
-        adapter = Adapter(clock, resolve)
-        response = adapter.send(prepared, stream=True, timeout=(clock.connect_seconds, clock.read_seconds))
+        adapter = Adapter(deadline, resolve)
+        response = adapter.send(prepared, stream=True, timeout=(deadline.connect_seconds, deadline.read_seconds))
     except BROKEN:
-        failure = _failure(clock)
+        failure = _failure(deadline)
         _log(request, began_at, why=failure.details["reason"])
         raise failure from None
     status = response.status_code
@@ -280,14 +289,15 @@ def _send(request: Request, clock: Clock, resolve: Resolve, translate: Translate
     error = translate(status, response.headers, body) if translate else None
     error = error or answers.problem(status, response.headers, body, request.secret_values())
     error.upstream_status, error.upstream_body = status, body
+    error.redirected_to = response.headers.get("Location", "") if 300 <= status < 400 else ""
     raise error
 
 
-def _failure(clock: Clock) -> UpstreamError:
+def _failure(deadline: Deadline) -> UpstreamError:
     """What a call without an answer means; the socket knows whether anything was sent."""
-    if not clock.was_sent:
-        return NotAccepted(reason="timeout" if clock.timed_out else "not_reached")
-    if clock.timed_out:
+    if not deadline.was_sent:
+        return NotAccepted(reason="timeout" if deadline.timed_out else "not_reached")
+    if deadline.timed_out:
         return OutcomeTimedOut(reason="timeout")
     return OutcomeUnknown(reason="cut_off")
 

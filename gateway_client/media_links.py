@@ -1,14 +1,17 @@
-"""Finds the media URL in a chat completion's text: `<video src=…>`, `<img src=…>`, a Markdown link, or bare."""
+"""Finds the media URL in a chat completion's text: `<video src=…>`, `<img src=…>`, a Markdown link, or bare.
+
+In a tag and in a link it may be relative (`/uploads/a.mp4`): at the address of who answered.
+"""
 
 import html
 import re
 
 # Every repetition is bounded: a text made for it could otherwise keep a pattern busy for hours.
-_QUOTED = r"""["']?(https?://[^\s"'<>]{1,4096})"""
+_QUOTED = r"""["']?(https?://[^\s"'<>]{1,4096}|/(?!/)[^\s"'<>]{1,4096})"""
 _PATTERNS = (
     re.compile(rf"<(?:video|source)\b[^<>]{{0,500}}?\bsrc\s{{0,5}}=\s{{0,5}}{_QUOTED}", re.IGNORECASE),
     re.compile(rf"<img\b[^<>]{{0,500}}?\bsrc\s{{0,5}}=\s{{0,5}}{_QUOTED}", re.IGNORECASE),
-    re.compile(r"\[[^\[\]]{0,500}\]\(\s{0,5}<?(https?://[^\s<>()]{1,4096})", re.IGNORECASE),
+    re.compile(r"\[[^\[\]]{0,500}\]\(\s{0,5}<?(https?://[^\s<>()]{1,4096}|/(?!/)[^\s<>()]{1,4096})", re.IGNORECASE),
     re.compile(r"(https?://[^\s\"'<>`()\[\]]{1,4096})", re.IGNORECASE),
 )
 MAX_TEXT_LENGTH = 256 << 10

@@ -13,7 +13,8 @@ import structlog
 
 from gateway_client import addresses
 from gateway_client.http import BROKEN, CHUNK_BYTES
-from gateway_client.transport import Adapter, Clock, resolve_anywhere
+from gateway_client.transport import Adapter, Deadline, resolve_anywhere
+from waule.core import tracing
 
 MAX_ANSWER_BYTES = 4 << 20  # a list of 1000 long keys
 MAX_OBJECT_BYTES = 1 << 30
@@ -42,21 +43,32 @@ def send(
     Raises:
         PermissionError: a forbidden address. TimeoutError, ConnectionError: no whole answer.
     """
-    clock = Clock(read_seconds=READ_SECONDS, total_seconds=_total_seconds(method, headers))
+    host = urlsplit(url).hostname or ""
+    attributes: dict[str, tracing.Value] = {"http.request.method": method, "server.address": host}
+    with tracing.span(f"{method} {host}", "client", is_root=False, attributes=attributes) as step:
+        answer = _send(method, url, headers, body, is_operators, target)
+        step.set("http.response.status_code", answer[0])
+        return answer
+
+
+def _send(
+    method: str, url: str, headers: Mapping[str, str], body: Any, is_operators: bool, target: Path | None
+) -> tuple[int, Mapping[str, str], bytes]:
+    deadline = Deadline(read_seconds=READ_SECONDS, total_seconds=_total_seconds(method, headers))
     sent = {name: value for name, value in headers.items() if name.lower() not in _NOT_SENT}
     host = urlsplit(url).hostname
     try:
         if not is_operators:
             addresses.rules().check_form(url)
         request = requests.Request(method, url, headers=sent | {"Connection": "close"}, data=body).prepare()
-        adapter = Adapter(clock, resolve_anywhere if is_operators else addresses.rules().addresses)
-        with adapter.send(request, stream=True, timeout=(clock.connect_seconds, READ_SECONDS)) as response:
+        adapter = Adapter(deadline, resolve_anywhere if is_operators else addresses.rules().addresses)
+        with adapter.send(request, stream=True, timeout=(deadline.connect_seconds, READ_SECONDS)) as response:
             content = _read(response, target if response.status_code in (200, 206) else None)
     except addresses.Forbidden as error:
         raise PermissionError(str(error)) from None
     except BROKEN as error:
         logger.info("object_call", method=method, host=host, why=type(error).__name__)
-        if clock.timed_out:
+        if deadline.timed_out:
             raise TimeoutError("the storage did not answer in time") from None
         raise ConnectionError("the storage could not be reached") from None
     logger.info("object_call", method=method, host=host, status=response.status_code)

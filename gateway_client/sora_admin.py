@@ -5,6 +5,7 @@ is right. A login that fails answers 200 like one that works. Later versions add
 """
 
 import hashlib
+import re
 import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,10 +16,10 @@ from django.utils.translation import gettext_lazy as _
 from gateway_client import http
 from gateway_client.answers import clean_text
 from gateway_client.errors import CredentialRefused, UpstreamError, UpstreamRefused
-from gateway_client.transport import Clock
-from waule.connection_pool import give_back
-from waule.errors import NotConfigured
-from waule.logs import redact_text
+from gateway_client.transport import Deadline
+from waule.core.db.connection_pool import release_connection
+from waule.core.errors import NotConfigured
+from waule.core.logs import redact_text
 
 READ_SECONDS = 30.0  # it may ask its own upstream about a token before it answers
 TOTAL_SECONDS = 45.0
@@ -26,6 +27,18 @@ MAX_LIST_BYTES = 64 << 20
 MAX_TOKENS = 100_000
 MAX_ID = 2**63 - 1
 MAX_MESSAGE_LENGTH = 300
+
+# What the service says of a token, and what of the way to its own upstream: the latter says nothing about the token.
+_ABOUT_THE_TOKEN = re.compile(
+    r"\b40[13]\b|unauthori[sz]ed|forbidden|invalid|expired|revoked|refused|rejected|banned|suspended|deactivated|not valid"
+    r"|过期|失效|无效|封禁|未授权",
+    re.IGNORECASE,
+)
+_ABOUT_THE_WAY = re.compile(
+    r"time[d -]*out|connect|network|proxy|dns|resolve|unreachable|ssl|tls|certificate|reset|curl|cloudflare"
+    r"|unavailable|\b(?:429|5[0-9]{2})\b|rate limit|超时|网络|连接|代理",
+    re.IGNORECASE,
+)
 
 _sessions: dict[str, str] = {}  # per address and account: the session of the last login
 _lock = threading.Lock()
@@ -58,7 +71,7 @@ def login() -> str:
         raise NotConfigured(_("SORA_API_USERNAME and SORA_API_PASSWORD are not set."))
     account = {"username": settings.SORA_API_USERNAME, "password": settings.SORA_API_PASSWORD}
     try:
-        body = _object(http.call("POST", _url("api", "login"), payload=account, clock=_clock(), max_tries=1).body)
+        body = _object(http.call("POST", _url("api", "login"), payload=account, deadline=_clock(), max_tries=1).body)
     except UpstreamRefused as error:
         # Not a word about a token: there is no such login at this address.
         raise OddAnswer(reason=f"login_{error.upstream_status}") from None
@@ -118,13 +131,23 @@ def delete(token_id: int) -> None:
             raise
 
 
-def test(token_id: int) -> tuple[bool, str]:
-    """Has the service try the token: whether it works, and what the service says."""
-    body = _object(_call("POST", "api", "tokens", str(token_id), "test"))
-    status = body.get("status")
+def test(token_id: int) -> tuple[bool | None, str]:
+    """Has the service try the token: whether it works, and what the service says.
+
+    None: it could not be tested. The service says `failed` for any trouble of its own too, a network that is down
+    included; only its word of an expired or refused token is about the token.
+    """
+    try:
+        body = _object(_call("POST", "api", "tokens", str(token_id), "test"))
+    except TokenExists as error:  # 409, for any ValueError of its own
+        return None, str(error.details["reason"])
+    status, said = body.get("status"), _sentence(body)
     if status not in ("success", "failed"):
         raise OddAnswer(reason="status")
-    return status == "success", _sentence(body)
+    if status == "success":
+        return True, said
+    is_refused = _ABOUT_THE_TOKEN.search(said) and not _ABOUT_THE_WAY.search(said)
+    return (False if is_refused else None), said
 
 
 def import_offline(items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -133,7 +156,7 @@ def import_offline(items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _call(method: str, *path: str, payload: Any = None, max_bytes: int = http.MAX_JSON_BYTES) -> Any:
-    give_back()  # nobody else has to wait for a database connection while we wait for the service
+    release_connection()  # nobody else has to wait for a database connection while we wait for the service
     session = _sessions.get(_account_key())
     for is_fresh in (False, True):
         if session is None or is_fresh:
@@ -144,7 +167,7 @@ def _call(method: str, *path: str, payload: Any = None, max_bytes: int = http.MA
                 _url(*path),
                 bearer=session,
                 payload=payload,
-                clock=_clock(),
+                deadline=_clock(),
                 max_bytes=max_bytes,
                 max_tries=1,
                 translate=_translate,
@@ -163,8 +186,8 @@ def _url(*path: str) -> str:
     return http.join(settings.SORA_API_URL, *path)
 
 
-def _clock() -> Clock:
-    return Clock(read_seconds=min(READ_SECONDS, settings.UPSTREAM_READ_SECONDS), total_seconds=TOTAL_SECONDS)
+def _clock() -> Deadline:
+    return Deadline(read_seconds=min(READ_SECONDS, settings.UPSTREAM_READ_SECONDS), total_seconds=TOTAL_SECONDS)
 
 
 def _account_key() -> str:

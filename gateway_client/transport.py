@@ -1,4 +1,4 @@
-"""Sockets that keep a deadline, and connections that go only where they are told to.
+"""Sockets that keep a deadline, and connections that go only where they may.
 
 A timeout of `requests` is per read: a body that drips one byte a second never meets it. Here every read and write of a
 call draws on one clock. Every call opens its own connection: on a kept-alive one that the other side was just closing,
@@ -25,7 +25,7 @@ Resolve = Callable[[str, int, float], Sequence[str]]  # host, port, seconds → 
 T = TypeVar("T")
 
 
-class Clock:
+class Deadline:
     """How long one call may take altogether, and how far its present try has come.
 
     In seconds; what is left out comes from the settings. The tries of one call share its clock.
@@ -69,58 +69,58 @@ class Clock:
 
 
 class _PlainSocket(socket.socket):
-    clock: Clock
+    deadline: Deadline
 
     def recv_into(self, *arguments: Any) -> int:
-        return self.clock.step(self, super().recv_into, *arguments)
+        return self.deadline.step(self, super().recv_into, *arguments)
 
     def sendall(self, *arguments: Any) -> None:
-        self.clock.was_sent = True
-        self.clock.step(self, super().sendall, *arguments)
+        self.deadline.was_sent = True
+        self.deadline.step(self, super().sendall, *arguments)
 
 
 class _TLSSocket(ssl.SSLSocket):
-    clock: Clock
+    deadline: Deadline
 
     def recv_into(self, *arguments: Any) -> int:
-        return self.clock.step(self, super().recv_into, *arguments)
+        return self.deadline.step(self, super().recv_into, *arguments)
 
     def send(self, *arguments: Any) -> int:  # sendall sends in pieces through here
-        self.clock.was_sent = True
-        return self.clock.step(self, super().send, *arguments)
+        self.deadline.was_sent = True
+        return self.deadline.step(self, super().send, *arguments)
 
 
 class _Connection(HTTPConnection):
-    def __init__(self, *arguments: Any, clock: Clock, resolve: Resolve, **options: Any) -> None:
+    def __init__(self, *arguments: Any, deadline: Deadline, resolve: Resolve, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self.clock, self.resolve = clock, resolve
+        self.deadline, self.resolve = deadline, resolve
 
     def _new_conn(self) -> socket.socket:
         assert self.port is not None
-        return _connect(self.host, self.port, self.clock, self.resolve)
+        return _connect(self.host, self.port, self.deadline, self.resolve)
 
 
 class _TLSConnection(HTTPSConnection):
-    def __init__(self, *arguments: Any, clock: Clock, resolve: Resolve, **options: Any) -> None:
+    def __init__(self, *arguments: Any, deadline: Deadline, resolve: Resolve, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self.clock, self.resolve = clock, resolve
+        self.deadline, self.resolve = deadline, resolve
 
     def _new_conn(self) -> socket.socket:
         assert self.port is not None
-        return _connect(self.host, self.port, self.clock, self.resolve)
+        return _connect(self.host, self.port, self.deadline, self.resolve)
 
     def connect(self) -> None:
         super().connect()
         assert isinstance(self.sock, _TLSSocket)
-        self.sock.clock = self.clock
+        self.sock.deadline = self.deadline
 
 
-def _connect(host: str, port: int, clock: Clock, resolve: Resolve) -> _PlainSocket:
+def _connect(host: str, port: int, deadline: Deadline, resolve: Resolve) -> _PlainSocket:
     """A socket to one of the host's addresses; all of them together get `connect_seconds`.
 
     The very addresses that `resolve` has judged are connected to: there is no second look-up that could differ.
     """
-    ends_at = time.monotonic() + clock.wait_seconds(clock.connect_seconds)
+    ends_at = time.monotonic() + deadline.wait_seconds(deadline.connect_seconds)
     addresses = resolve(host, port, ends_at - time.monotonic())
     failure: OSError = OSError("the name has no address")
     for index, address in enumerate(addresses):
@@ -128,7 +128,7 @@ def _connect(host: str, port: int, clock: Clock, resolve: Resolve) -> _PlainSock
         if share <= 0:
             raise TimeoutError("the time to connect is up")
         sock = _PlainSocket(socket.AF_INET6 if ip_address(address).version == 6 else socket.AF_INET)
-        sock.clock = clock
+        sock.deadline = deadline
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.settimeout(share)
@@ -185,15 +185,15 @@ def _tls_context() -> ssl.SSLContext:
 class Adapter(HTTPAdapter):
     """Sends the requests of one call. Used without a `Session`: that would read a redirect's body, however long."""
 
-    def __init__(self, clock: Clock, resolve: Resolve) -> None:
-        self.clock, self.resolve = clock, resolve
+    def __init__(self, deadline: Deadline, resolve: Resolve) -> None:
+        self.deadline, self.resolve = deadline, resolve
         super().__init__(pool_connections=1, pool_maxsize=1, max_retries=0)
 
     def get_connection_with_tls_context(self, *arguments: Any, **options: Any) -> Any:
         pool: Any = super().get_connection_with_tls_context(*arguments, **options)
         is_tls = pool.scheme == "https"
         kind = partial(_TLSConnection, ssl_context=_tls_context()) if is_tls else _Connection
-        pool.ConnectionCls = partial(kind, clock=self.clock, resolve=self.resolve)
+        pool.ConnectionCls = partial(kind, deadline=self.deadline, resolve=self.resolve)
         return pool
 
     def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:

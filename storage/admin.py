@@ -10,24 +10,27 @@ from django.shortcuts import get_object_or_404, redirect
 from django.template.defaultfilters import filesizeformat
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
-from django.utils.translation import gettext
+from django.utils.translation import gettext, pgettext
 from django.utils.translation import gettext_lazy as _
 from unfold.admin import StackedInline
-from unfold.contrib.filters.admin import AutocompleteSelectFilter
 from unfold.decorators import display
 
+from storage.backends import backend_of_config, folder_of
 from storage.check import check
 from storage.media import url_of
 from storage.models import OssConfig, StorageUsage, StoredObject
-from storage.places import Owner, of_config
+from storage.quota_field import QuotaField
 from tenants import audit
-from tenants.admin import TenantAdmin
-from tenants.admin_audited import AuditedAdmin
-from tenants.admin_panels import TenantPanel, add_panel
+from tenants.admin.audited import AuditedAdmin
+from tenants.admin.tabs import TenantPanel, add_panel
+from tenants.admin.tenants import TenantAdmin
 from tenants.models import Tenant
-from waule.admin_kit import (
+from tenants.principal import Principal
+from waule.core.admin import (
+    DayRangeFilter,
     HistoryAdmin,
     PageButton,
+    RelatedFilter,
     SecretsForm,
     SinceFilter,
     actor_of,
@@ -38,7 +41,7 @@ from waule.admin_kit import (
     link,
     local_url,
 )
-from waule.encryption import SecretUnreadable
+from waule.core.crypto.encryption import SecretUnreadable
 
 
 class OssConfigForm(SecretsForm):
@@ -88,6 +91,12 @@ class OssConfigAdmin(AuditedAdmin):
         view = self.admin_site.admin_view(check_view)
         return [path("<int:config_id>/check/", view, name="storage_ossconfig_check"), *super().get_urls()]
 
+    def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        config: OssConfig | None = kwargs.get("obj")
+        if request.method == "GET" and config is not None and config.mode == OssConfig.Mode.PLATFORM and config.bucket:
+            messages.warning(request, _("This bucket is not used: results go to the platform's storage, as “Storage” says."))
+        return super().render_change_form(request, context, *args, **kwargs)
+
     def page_buttons(self, request: HttpRequest, row: OssConfig) -> list[PageButton]:
         if not self.has_change_permission(request, row):
             return []
@@ -102,7 +111,7 @@ def check_view(request: HttpRequest, config_id: int) -> HttpResponse:
     back = reverse("admin:storage_ossconfig_change", args=[config.pk])
     if request.method == "POST":
         try:
-            checked = check(of_config(config), Owner(tenant_id=str(config.tenant_id)).folder)
+            checked = check(backend_of_config(config), folder_of(Principal("tenant", str(config.tenant_id))))
         except SecretUnreadable as error:
             messages.error(request, str(error))
             return redirect(back)
@@ -140,7 +149,12 @@ def check_view(request: HttpRequest, config_id: int) -> HttpResponse:
 @admin.register(StoredObject)
 class StoredObjectAdmin(HistoryAdmin):
     list_display = ("shown_key", "owner", "size", "content_type", "driver", "state", "created_at")
-    list_filter = (SinceFilter, ("waiting_since", admin.EmptyFieldListFilter), ("tenant", AutocompleteSelectFilter))
+    list_filter = (
+        SinceFilter,
+        ("created_at", DayRangeFilter),
+        ("waiting_since", admin.EmptyFieldListFilter),
+        ("tenant", RelatedFilter),
+    )
     list_select_related = ("tenant", "user")
     exact_search = ("id", "object_key", "tenant__id")
     search_help_text = _("Key, id or tenant's id")
@@ -155,7 +169,7 @@ class StoredObjectAdmin(HistoryAdmin):
     )
     readonly_fields = flat(fields)
 
-    @display(description=_("Key"))
+    @display(description=_("Object key"))
     def shown_key(self, stored: StoredObject) -> str:
         return stored.object_key or str(stored.id)
 
@@ -171,7 +185,7 @@ class StoredObjectAdmin(HistoryAdmin):
     def state(self, stored: StoredObject) -> Any:
         if stored.waiting_since is not None and stored.released_at is None:
             return badge(_("Waits for its bucket"), "warning")
-        return badge_of_bool(stored.released_at is None, _("Stored"), _("Deleted"))
+        return badge_of_bool(stored.released_at is None, pgettext("state of a stored object", "Stored"), _("Deleted"))
 
     @display(description=_("URL"))
     def address(self, stored: StoredObject) -> Any:
@@ -181,10 +195,19 @@ class StoredObjectAdmin(HistoryAdmin):
         return format_html('<a href="{}" class="waule-link" rel="noreferrer" target="_blank">{}</a>', address, stored.url)
 
 
+class QuotaForm(forms.ModelForm):
+    """A quota is typed with its unit: "10" was taken for bytes where 10 GB were meant."""
+
+    quota_bytes = QuotaField(
+        label=_("Quota"), required=False, help_text=_("With a unit, such as 500 MB or 10 GB. Empty: no quota.")
+    )
+
+
 class StorageInline(StackedInline):
     """What a tenant stores, on its page; only the quota is for people to set."""
 
     model = StorageUsage
+    form = QuotaForm
     fields = ("shown_used", "quota_bytes")
     readonly_fields = ("shown_used",)
     extra = 1  # a quota can be set before anything is stored

@@ -6,14 +6,16 @@ from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from storage import services
+from storage import api_schema, services
 from storage.check import check_owner
 from storage.models import OssConfig
-from storage.places import Owner
 from tenants import audit
+from tenants.principal import Principal
 from tenants.selectors import find_tenant
-from waule.api_base import BodySerializer, Integer, InternalViewSet, Text, answer, idempotency_key
-from waule.encryption import reveal
+from waule.core.auth.internal_auth import actor_of
+from waule.core.crypto.encryption import reveal
+from waule.core.http.api_base import InternalViewSet, answer, idempotency_key
+from waule.core.http.fields import BodySerializer, Integer, Text
 
 
 class RecordBody(BodySerializer):
@@ -42,7 +44,9 @@ def usage_answer(usage: services.Usage) -> dict[str, Any]:
 class StorageViewSet(InternalViewSet):
     """The count of a tenant's bytes."""
 
-    @extend_schema(request=RecordBody, responses=dict, operation_id="storage_record")
+    scope = "storage"
+
+    @extend_schema(request=RecordBody, responses={200: api_schema.StorageUsage}, operation_id="storage_record")
     def record(self, request: Request) -> Response:
         fields = self.read_body(request, RECORD)
         usage = services.record(
@@ -53,7 +57,7 @@ class StorageViewSet(InternalViewSet):
         )
         return answer(usage_answer(usage), replayed=usage.replayed)
 
-    @extend_schema(request=ReleaseBody, responses=dict, operation_id="storage_release")
+    @extend_schema(request=ReleaseBody, responses={200: api_schema.StorageUsage}, operation_id="storage_release")
     def release(self, request: Request) -> Response:
         fields = self.read_body(request, RELEASE)
         return answer(usage_answer(services.release(tenant_id=fields["tenantId"], object_key=fields["objectKey"])))
@@ -62,7 +66,9 @@ class StorageViewSet(InternalViewSet):
 class OssConfigViewSet(InternalViewSet):
     """Where a tenant's files go, with the keys to it: each read is in the audit log."""
 
-    @extend_schema(responses=dict, operation_id="tenant_oss_config")
+    scope = "secrets"
+
+    @extend_schema(responses={200: api_schema.TenantBucket}, operation_id="tenant_oss_config")
     def retrieve(self, request: Request, tenant_id: str) -> Response:
         tenant = find_tenant(tenant_id)
         config = OssConfig.objects.filter(tenant=tenant).first()
@@ -71,18 +77,18 @@ class OssConfigViewSet(InternalViewSet):
             "ossMode": "custom" if is_custom else "platform",
             "ossConfig": config_answer(config) if config is not None and is_custom else None,
         }
-        audit.record(actor="gateway", action="oss_config.read", target=tenant, request=request._request)
+        audit.record(actor=actor_of(request), action="oss_config.read", target=tenant, request=request._request)
         response = answer(answered)
         response["Cache-Control"] = "no-store"
         return response
 
-    @extend_schema(request=None, responses=dict, operation_id="tenant_oss_config_test")
+    @extend_schema(request=None, responses={200: api_schema.BucketTest}, operation_id="tenant_oss_config_test")
     def test(self, request: Request, tenant_id: str) -> Response:
         """Whether the place of the tenant's files works: 200 either way, with `ok` and the reason."""
         tenant = find_tenant(tenant_id)
-        checked = check_owner(Owner(tenant_id=str(tenant.id)))
+        checked = check_owner(Principal("tenant", str(tenant.id)))
         after = {"ok": checked.ok, "reason": checked.reason}
-        audit.record(actor="gateway", action="oss_config.test", target=tenant, after=after, request=request._request)
+        audit.record(actor=actor_of(request), action="oss_config.test", target=tenant, after=after, request=request._request)
         return answer(checked.as_json())
 
 

@@ -1,14 +1,16 @@
-"""Whether a place works, told with the reason where it does not; for the command, the API and the admin."""
+"""Whether a storage backend works, with the reason where it does not; for the command, the API and the admin."""
 
 import time
 from dataclasses import dataclass
 from typing import Any
 
-from storage.drivers import Place, driver_of
+from storage.backends import OwnerStorage, folder_of, platform_backend
+from storage.drivers import Backend, driver_of
+from storage.drivers.local import disk_problem
 from storage.drivers.self_test import self_test
 from storage.errors import BucketProblem
-from storage.places import Owner, Shelf, platform
-from waule import connection_pool
+from tenants.principal import Principal
+from waule.core.db import connection_pool
 
 PROBED_FOLDER = "probes"  # of the platform's place
 
@@ -20,7 +22,7 @@ class Checked:
     `clock_skew_seconds`: how far the service's clock is ahead of ours; None where it has none, or did not answer.
     """
 
-    place: Place
+    backend: Backend
     reason: str
     message: str
     elapsed_ms: int
@@ -33,10 +35,10 @@ class Checked:
     def as_json(self) -> dict[str, Any]:
         return {
             "ok": self.ok,
-            "driver": self.place.driver,
-            "region": self.place.region or None,
-            "bucket": self.place.bucket or None,
-            "endpoint": self.place.endpoint or None,
+            "driver": self.backend.driver,
+            "region": self.backend.region or None,
+            "bucket": self.backend.bucket or None,
+            "endpoint": self.backend.endpoint or None,
             "reason": self.reason or None,
             "message": self.message,
             "elapsedMs": self.elapsed_ms,
@@ -44,28 +46,31 @@ class Checked:
         }
 
 
-def check(place: Place, folder: str = PROBED_FOLDER) -> Checked:
+def check(backend: Backend, folder: str = PROBED_FOLDER) -> Checked:
     """Writes, lists, reads and deletes a small file below `folder`."""
-    connection_pool.give_back()
+    connection_pool.release_connection()
     started = time.monotonic()
     reason = message = ""
     skew: int | None = None
     try:
-        driver = driver_of(place)
+        driver = driver_of(backend)
         try:
             self_test(driver, folder)
         finally:
             skew = driver.clock_skew_seconds
+    except OSError as error:  # of this machine's own disk
+        problem = disk_problem(error)
+        reason, message = problem.reason, str(problem)
     except BucketProblem as problem:
         setting = problem.details.get("setting")
         reason, message = problem.reason, f"{problem} ({setting})" if setting else str(problem)
-    return Checked(place, reason, message, round((time.monotonic() - started) * 1000), skew)
+    return Checked(backend, reason, message, round((time.monotonic() - started) * 1000), skew)
 
 
-def check_owner(owner: Owner | None) -> Checked:
-    """Where the owner's new files go; without an owner, the platform's place.
+def check_owner(owner: Principal | None) -> Checked:
+    """Where the owner's new files go; without an owner, the platform's backend.
 
     Raises:
         SecretUnreadable.
     """
-    return check(Shelf(owner).home, owner.folder) if owner is not None else check(platform())
+    return check(OwnerStorage(owner).current, folder_of(owner)) if owner is not None else check(platform_backend())

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
-from waule.errors import WauleError
+from waule.core.errors import WauleError
 
 
 class OverQuota(WauleError):
@@ -31,6 +31,8 @@ class BucketProblem(WauleError):
         "denied": _("The access key may not do this: it needs to read, write, delete and list in this bucket."),
         "key": _("There is no such object."),
         "full": _("The bucket is full."),
+        "disk_full": _("The disk under MEDIA_ROOT is full."),
+        "disk": _("The folder MEDIA_ROOT cannot be written."),
         "busy": _("The storage is busy or broken."),
         "refused": _("The storage refused."),
         "not_reached": _("The storage cannot be reached: check the endpoint and the network."),

@@ -10,17 +10,22 @@ from uuid import UUID
 
 import structlog
 from django.conf import settings
+from django.db import DEFAULT_DB_ALIAS
 from django.utils import timezone
 
-from storage import services
-from storage.drivers import Driver, Place, driver_of
-from storage.drivers.local import incoming, path_of
+from storage import readiness, services
+from storage.backends import LOCAL_BACKEND, OwnerStorage, folder_of, is_ours, platform_backend
+from storage.drivers import Backend, Driver, driver_of
+from storage.drivers.local import disk_problem, incoming, path_of
 from storage.errors import BucketProblem
 from storage.models import StoredObject
-from storage.places import HERE, Owner, Shelf, is_ours
-from waule import connection_pool
-from waule.encryption import SecretUnreadable, keyed_hash
-from waule.errors import NotFound
+from tenants.principal import Principal
+from waule.core.crypto.encryption import SecretUnreadable, keyed_hash
+from waule.core.db import connection_pool
+from waule.core.db.prepared import PreparedQuery
+from waule.core.errors import NotFound, StorageUnavailable
+from waule.core.fail_points import failpoint
+from waule.core.ids import parse_uuid
 
 NAME_LENGTH = 40  # hex digits of a keyed hash: 160 bits
 PIECE_BYTES = 8 << 20  # of an object in a bucket, read at a time
@@ -35,13 +40,13 @@ EXTENSIONS = {
 # What one result is reckoned to take until its size is known.
 RESERVED_IMAGE_BYTES = 8 << 20
 RESERVED_VIDEO_BYTES = 64 << 20
-__all__ = ["Owner", "incoming", "is_ours", "path_of"]
+__all__ = ["incoming", "is_ours", "path_of"]
 logger = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
 class Stored:
-    """A file in its place. `address` has no signature: `urls` gives what opens a private object."""
+    """A file in its backend. `address` has no signature: `urls` gives what opens a private object."""
 
     object_key: str
     address: str
@@ -49,7 +54,17 @@ class Stored:
     size_bytes: int
 
 
-def reserve(owner: Owner, *, reservation_id: UUID, images: int = 0, videos: int = 0) -> None:
+def check_ready(owner: Principal, *, images: int = 0, videos: int = 0) -> None:
+    """Whether so many results of this owner could be stored now.
+
+    Raises:
+        StorageUnavailable.
+    """
+    needs_platform = platform_backend() != LOCAL_BACKEND and not OwnerStorage(owner).has_own
+    readiness.check_ready(images=images, videos=videos, needs_platform=needs_platform)
+
+
+def reserve(owner: Principal, *, reservation_id: UUID, images: int = 0, videos: int = 0) -> None:
     """Keeps room in the tenant's quota for results that are about to be made, until `services.end_reservation`.
 
     What turns out larger is stored all the same: it was made, and is never thrown away.
@@ -62,70 +77,87 @@ def reserve(owner: Owner, *, reservation_id: UUID, images: int = 0, videos: int 
         services.reserve(tenant_id=owner.tenant_id, reservation_id=reservation_id, size_bytes=size_bytes)
 
 
-def store(source: bytes | Path, *, owner: Owner, content_type: str, seed: str) -> Stored:
-    """Puts bytes, or a file that is taken, in the owner's place and counts it.
+def store(source: bytes | Path, *, owner: Principal, content_type: str, seed: str) -> Stored:
+    """Puts bytes, or a file that is taken, in the owner's storage backend and counts it.
 
     `seed` names the result (a generation and its number). The same seed has the same name, which only this server can
     tell from it: storing a result again, after a crash, replaces it and counts it once. A result that its bucket does not
-    take waits under MEDIA_ROOT, from where it is served, until the bucket does (`waiting.bring_home`).
+    take waits under MEDIA_ROOT, from where it is served, until the bucket does (`storage/pending_uploads.py`); one that lies
+    in its bucket already stays there.
 
     Raises:
-        TenantNotFound. KeyError: a content type that is not stored here (EXTENSIONS).
+        TenantNotFound. KeyError: a content type that is not stored here (EXTENSIONS). StorageUnavailable: neither its backend
+            nor this disk takes it; the source is where it was.
     """
-    name = keyed_hash(f"media:{owner.folder}:{seed}")[:NAME_LENGTH]
-    key = f"{owner.folder}/{name[:2]}/{name[2:]}.{EXTENSIONS[content_type]}"
-    shelf = Shelf(owner)
-    _known = shelf.config  # read before the connection is given back
-    connection_pool.give_back()
-    taken_before = isinstance(source, Path) and not source.exists()  # this is a repeat, and it lies here
-    size_bytes = len(source) if isinstance(source, bytes) else (path_of(key) if taken_before else source).stat().st_size
-    place = HERE if taken_before else _put(source, key, shelf, content_type)
-    stored = Stored(key, driver_of(place).address(key), content_type, size_bytes)
-    about = {"content_type": content_type, "url": stored.address} | place_columns(place, is_at_home=is_home(place, shelf))
+    name = keyed_hash(f"media:{folder_of(owner)}:{seed}")[:NAME_LENGTH]
+    key = f"{folder_of(owner)}/{name[:2]}/{name[2:]}.{EXTENSIONS[content_type]}"
+    owner_storage = OwnerStorage(owner)
+    _known = owner_storage.config  # read before the connection is given back
+    connection_pool.release_connection()
+    taken_before = isinstance(source, Path) and not source.exists()  # this is a repeat
+    try:
+        size_bytes = len(source) if isinstance(source, bytes) else (path_of(key) if taken_before else source).stat().st_size
+    except FileNotFoundError:
+        if (moved := _in_bucket(key, owner)) is None:
+            raise
+        return moved
+    backend = LOCAL_BACKEND if taken_before else _put(source, key, owner_storage, content_type)
+    failpoint("media.put")
+    stored = Stored(key, driver_of(backend).address(key), content_type, size_bytes)
+    is_final = is_current(backend, owner_storage)
+    about = {"content_type": content_type, "url": stored.address} | backend_columns(backend, is_final=is_final)
     if owner.tenant_id:
         services.record(tenant_id=owner.tenant_id, size_bytes=size_bytes, object_key=key, **about)
     else:
-        StoredObject.objects.update_or_create(
-            user_id=owner.user_id, object_key=key, defaults=about | {"size_bytes": size_bytes, "released_at": None}
-        )
-    if place != HERE:
+        services.record_of_user(user_id=owner.user_id, size_bytes=size_bytes, object_key=key, **about)
+    moved = None if is_final else _in_bucket(key, owner)  # by a worker that stored the same result meanwhile
+    if backend != LOCAL_BACKEND or moved is not None:
         path_of(key).unlink(missing_ok=True)
         if isinstance(source, Path):
             source.unlink(missing_ok=True)
-    return stored
+    return moved or stored
 
 
-def _put(source: bytes | Path, key: str, shelf: Shelf, content_type: str) -> Place:
-    """Where it lies now: at home, or here, where home does not take it."""
+def _in_bucket(key: str, owner: Principal) -> Stored | None:
+    row = rows(owner).filter(object_key=key, released_at=None).exclude(driver__in=("", LOCAL_BACKEND.driver)).first()
+    return row and Stored(key, row.url, row.content_type, row.size_bytes)
+
+
+def _put(source: bytes | Path, key: str, owner_storage: OwnerStorage, content_type: str) -> Backend:
+    """Writes it to the current backend, or to the local one where that does not take it; returns which it was."""
     try:
-        home = shelf.home
-        driver_of(home).put(key, source, content_type=content_type)
-        return home
+        current = owner_storage.current
+        driver_of(current).put(key, source, content_type=content_type)
+        return current
     except (BucketProblem, SecretUnreadable) as error:
-        logger.error("bucket_refused", folder=shelf.owner.folder, reason=error.details.get("reason", error.code))
-    driver_of(HERE).put(key, source, content_type=content_type)
-    return HERE
-
-
-def is_home(place: Place, shelf: Shelf) -> bool:
-    """Whether what lies in `place` may stay there."""
+        logger.error("bucket_refused", folder=folder_of(owner_storage.owner), reason=error.details.get("reason", error.code))
+    readiness.note_failure(platform_backend())
     try:
-        return place == shelf.home
+        driver_of(LOCAL_BACKEND).put(key, source, content_type=content_type)
+    except BucketProblem as problem:
+        raise StorageUnavailable(reason=problem.reason) from problem
+    return LOCAL_BACKEND
+
+
+def is_current(backend: Backend, owner_storage: OwnerStorage) -> bool:
+    """Whether `backend` is where the owner's new files go, so that what lies there may stay."""
+    try:
+        return backend == owner_storage.current
     except SecretUnreadable:
         return False
 
 
-def place_columns(place: Place, *, is_at_home: bool = True) -> dict[str, Any]:
+def backend_columns(backend: Backend, *, is_final: bool = True) -> dict[str, Any]:
     """The columns of a stored object that say where it lies."""
     return {
-        "driver": place.driver,
-        "bucket": place.bucket,
-        "is_own": not place.is_operators,
-        "waiting_since": None if is_at_home else timezone.now(),
+        "driver": backend.driver,
+        "bucket": backend.bucket,
+        "is_own": not backend.is_operators,
+        "waiting_since": None if is_final else timezone.now(),
     }
 
 
-def remove(object_key: str, *, owner: Owner) -> None:
+def remove(object_key: str, *, owner: Principal) -> None:
     """Deletes a file and stops counting it. A second time nothing changes.
 
     Raises:
@@ -133,12 +165,12 @@ def remove(object_key: str, *, owner: Owner) -> None:
     """
     stored = find(object_key, owner)
     if stored is not None and stored.released_at is None:
-        driver = Shelf(owner).driver(stored)
-        connection_pool.give_back()
+        driver = OwnerStorage(owner).driver(stored)
+        connection_pool.release_connection()
         if driver is not None:
             driver.delete(object_key)
         else:
-            logger.warning("bucket_forgotten", folder=owner.folder, bucket=stored.bucket)
+            logger.warning("bucket_forgotten", folder=folder_of(owner), bucket=stored.bucket)
     path_of(object_key).unlink(missing_ok=True)
     if owner.tenant_id:
         services.release(tenant_id=owner.tenant_id, object_key=object_key)
@@ -149,32 +181,64 @@ def remove(object_key: str, *, owner: Owner) -> None:
 # --- reading -------------------------------------------------------------------------------------------------------
 
 
-def rows(owner: Owner) -> Any:
+def rows(owner: Principal) -> Any:
     return StoredObject.objects.filter(**owner.columns)
 
 
-def find(object_key: str, owner: Owner) -> StoredObject | None:
-    found: StoredObject | None = rows(owner).filter(object_key=object_key).first()
-    return found
+_FIELDS = [field.attname for field in StoredObject._meta.concrete_fields]
+_OF_TENANT = PreparedQuery(
+    lambda key, tenant: StoredObject.objects.filter(object_key=key, tenant_id=tenant).values_list(*_FIELDS),
+    ["object key", UUID(int=0)],
+    ["text", "uuid"],
+)
 
 
-def urls(object_keys: Collection[str], *, owner: Owner) -> dict[str, str]:
+def find(object_key: str, owner: Principal) -> StoredObject | None:
+    """The row of one object, which may be released."""
+    tenant = parse_uuid(owner.tenant_id) if owner.tenant_id else None
+    if tenant is None:
+        found: StoredObject | None = rows(owner).filter(object_key=object_key).first()
+        return found
+    row = _OF_TENANT.first(object_key, tenant)
+    return None if row is None else StoredObject.from_db(DEFAULT_DB_ALIAS, _FIELDS, row)
+
+
+def urls(object_keys: Collection[str], *, owner: Principal) -> dict[str, str]:
     """Addresses that open these objects without a key: signed anew where they are private, so never to be kept."""
-    shelf = Shelf(owner)
-    found = {stored.object_key: stored for stored in rows(owner).filter(object_key__in=object_keys)} if object_keys else {}
-    return {key: _url(key, found.get(key), shelf) for key in object_keys}
+    owner_storage = OwnerStorage(owner)
+    if len(object_keys) == 1:
+        known = [find(key, owner) for key in object_keys]
+    else:
+        known = list(rows(owner).filter(object_key__in=object_keys)) if object_keys else []
+    found = {stored.object_key: stored for stored in known if stored is not None}
+    return {key: _url(key, found.get(key), owner_storage) for key in object_keys}
+
+
+def moved_to(object_key: str) -> str | None:
+    """A fresh address of an object that lay here once and lies in a bucket now; None for any other."""
+    if "\0" in object_key:  # PostgreSQL takes no such text
+        return None
+    stored = StoredObject.objects.filter(object_key=object_key, released_at=None).first()
+    if stored is None:
+        return None
+    try:
+        driver = OwnerStorage(Principal.of(stored)).driver(stored)
+        is_here = driver is None or driver.name == LOCAL_BACKEND.driver
+        return None if is_here else driver.url(object_key, seconds=settings.OSS_URL_SECONDS)  # type: ignore[union-attr]
+    except (BucketProblem, SecretUnreadable):
+        return None
 
 
 def url_of(stored: StoredObject) -> str:
     """The same for one row."""
-    return _url(str(stored.object_key), stored, Shelf(Owner.of(stored)))
+    return _url(str(stored.object_key), stored, OwnerStorage(Principal.of(stored)))
 
 
-def _url(key: str, stored: StoredObject | None, shelf: Shelf) -> str:
+def _url(key: str, stored: StoredObject | None, owner_storage: OwnerStorage) -> str:
     if stored is None:
-        return driver_of(HERE).address(key)
+        return driver_of(LOCAL_BACKEND).address(key)
     try:
-        driver = shelf.driver(stored)
+        driver = owner_storage.driver(stored)
         return driver.url(key, seconds=settings.OSS_URL_SECONDS) if driver is not None else stored.url
     except (BucketProblem, SecretUnreadable):
         return stored.url
@@ -197,31 +261,36 @@ class Remote:
         return itertools.chain([next(pieces, b"")], pieces)
 
     def _pieces(self, first: int, last: int) -> Iterator[bytes]:
-        connection_pool.give_back()
-        with tempfile.TemporaryDirectory(dir=incoming()) as directory:
-            piece = Path(directory) / "piece"
-            for start in range(first, last + 1, PIECE_BYTES):
-                self.driver.get(str(self.stored.object_key), piece, part=(start, min(last, start + PIECE_BYTES - 1)))
-                yield piece.read_bytes()
+        connection_pool.release_connection()
+        try:
+            with tempfile.TemporaryDirectory(dir=incoming()) as directory:
+                piece = Path(directory) / "piece"
+                for start in range(first, last + 1, PIECE_BYTES):
+                    self.driver.get(str(self.stored.object_key), piece, part=(start, min(last, start + PIECE_BYTES - 1)))
+                    yield piece.read_bytes()
+        except OSError as error:
+            raise disk_problem(error) from error
 
 
-def open_object(object_key: str, *, owner: Owner) -> Path | Remote:
+def open_object(object_key: str, *, owner: Principal) -> Path | Remote:
     """The file, where it lies here; else what reads it from its bucket.
 
     Raises:
         NotFound: it is nowhere. BucketProblem, SecretUnreadable: its bucket cannot be used.
     """
-    stored = find(object_key, owner)
-    driver = Shelf(owner).driver(stored) if stored is not None and stored.released_at is None else None
-    if stored is not None and driver is not None and driver.name != HERE.driver:
-        return Remote(stored, driver)
-    path = path_of(object_key)
-    if not path.is_file():
-        raise NotFound
-    return path
+    for _look in range(2):  # a worker may bring the file to its bucket after the first look at the row
+        stored = find(object_key, owner)
+        failpoint("media.looked_up")
+        driver = OwnerStorage(owner).driver(stored) if stored is not None and stored.released_at is None else None
+        if stored is not None and driver is not None and driver.name != LOCAL_BACKEND.driver:
+            return Remote(stored, driver)
+        path = path_of(object_key)
+        if path.is_file():
+            return path
+    raise NotFound
 
 
-def read(object_key: str, *, owner: Owner) -> bytes:
+def read(object_key: str, *, owner: Principal) -> bytes:
     """All of it.
 
     Raises:

@@ -1,14 +1,18 @@
 """Where files go, and how many bytes lie there."""
 
+from typing import Any
+
 from django.conf import settings
+from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import Q
 from django.template.defaultfilters import filesizeformat
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from waule.encryption import EncryptedTextField
-from waule.ids import uuid7
+from gateway_client import addresses
+from waule.core.crypto.encryption import EncryptedTextField
+from waule.core.ids import uuid7
 
 
 class OssConfig(models.Model):
@@ -29,7 +33,7 @@ class OssConfig(models.Model):
     bucket = models.CharField(_("bucket"), max_length=255, blank=True, default="")
     endpoint = models.CharField(_("endpoint"), max_length=255, blank=True, default="")
     access_key_id = models.CharField(_("access key id"), max_length=255, blank=True, default="")
-    access_key_secret = EncryptedTextField(_("access key secret"), blank=True, default="")
+    access_key_secret = EncryptedTextField(_("access key secret"), blank=True, default="", bound_to="tenant")
     custom_domain = models.CharField(_("custom domain"), max_length=255, blank=True, default="")
     is_public = models.BooleanField(
         _("public"), default=False, help_text=_("Anybody who has an object's URL may read it: URLs are plain and never expire.")
@@ -42,6 +46,23 @@ class OssConfig(models.Model):
 
     def __str__(self) -> str:
         return self.bucket or self.get_mode_display()
+
+    def clean(self) -> None:
+        """The addresses that are new are checked, in every form and API alike."""
+        before: Any = type(self).objects.filter(pk=self.pk).values("endpoint", "custom_domain").first() or {}
+        problems = {}
+        for name in ("endpoint", "custom_domain"):
+            value = getattr(self, name)
+            if not value or value == before.get(name):
+                continue
+            try:
+                url = value if "://" in value else f"https://{value}"
+                addresses.check_place(url)
+                addresses.rules().check(url)
+            except addresses.Forbidden as why:
+                problems[name] = _("This address cannot be used: %(why)s") % {"why": why}
+        if problems:
+            raise ValidationError(problems)
 
 
 class StorageUsage(models.Model):
@@ -78,9 +99,9 @@ class Reservation(models.Model):
 
 
 class StoredObject(models.Model):
-    """One counted object (or, without `object_key`, bytes that a caller told us of). Released rows count no bytes.
+    """One counted object (or, without `object_key`, bytes that a caller recorded). Released rows count no bytes.
 
-    Where it lies: `driver` and `bucket`, of the tenant's own place or the platform's (`storage/places.py`). A `driver` of
+    Where it lies: `driver` and `bucket`, of the tenant's own place or the platform's (`storage/backends.py`). A `driver` of
     "" is a caller's word: it has put the object somewhere itself.
     """
 

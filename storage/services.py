@@ -4,25 +4,25 @@ Each counts an object and its tenant's total in one transaction, under the lock 
 """
 
 import hashlib
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import cache
 from typing import Any
 from uuid import UUID
 
-from django.db import connection
+from django.db import IntegrityError
 from django.db.models import Sum
 from django.utils import timezone
 
+from storage.drivers import LOCAL
 from storage.errors import OverQuota
 from storage.models import Reservation, StorageUsage, StoredObject
 from tenants.errors import TenantNotFound
 from tenants.models import Tenant
-from waule.errors import IdempotencyKeyReused
-from waule.ids import parse_uuid
-from waule.json_rows import as_document, columns_of, record_of
-from waule.prepared import Prepared
-from waule.transactions import durable, retried
+from waule.core.db.prepared import IS_POSTGRESQL, Prepared
+from waule.core.db.transactions import durable, retried
+from waule.core.errors import IdempotencyKeyReused
+from waule.core.ids import parse_uuid, uuid7
 
 MAX_BYTES = 2**53 - 1
 RESERVATION_SECONDS = 24 * 3600  # then what it was kept for must have died without a trace
@@ -57,45 +57,52 @@ def record(
         TenantNotFound. IdempotencyKeyReused: the key came before with another size or object.
     """
     pk = _tenant_pk(tenant_id)
-    return _record_at_once(pk, size_bytes, object_key, idempotency_key, about) or _record(
+    return _record_new(pk, size_bytes, object_key, idempotency_key, about) or _record(
         pk, size_bytes, object_key, idempotency_key, about
     )
 
 
-_RECORD = """
-    WITH given AS MATERIALIZED (SELECT * FROM json_to_record(%s) AS {record}), locked AS (
-        SELECT used_bytes FROM storage_storageusage WHERE tenant_id = %s FOR NO KEY UPDATE
+# What else a row says, and what it says where a caller leaves it out.
+_ABOUT: dict[str, tuple[str, Any]] = {
+    "content_type": ("text", ""),
+    "driver": ("text", ""),
+    "bucket": ("text", ""),
+    "is_own": ("bool", False),
+    "waiting_since": ("timestamptz", None),
+    "url": ("text", ""),
+}
+_RECORD_NEW = Prepared(
+    f"""
+    WITH total AS (
+        INSERT INTO storage_storageusage AS u (tenant_id, used_bytes)
+        SELECT id, %(size)s FROM tenants_tenant WHERE id = %(tenant)s
+        ON CONFLICT (tenant_id) DO UPDATE SET used_bytes = u.used_bytes + %(size)s RETURNING used_bytes, quota_bytes
     ), made AS (
-        INSERT INTO storage_storedobject ({columns}) SELECT {values} FROM given, locked
-        ON CONFLICT DO NOTHING RETURNING tenant_id, used_after
+        INSERT INTO storage_storedobject (id, tenant_id, size_bytes, used_after, object_key, idempotency_key, fingerprint,
+            created_at, {", ".join(_ABOUT)})
+        SELECT %(id)s, %(tenant)s, %(size)s, used_bytes, %(object_key)s, %(key)s, %(fingerprint)s, clock_timestamp(),
+            {", ".join(f"%({name})s" for name in _ABOUT)} FROM total
     )
-    UPDATE storage_storageusage AS u SET used_bytes = made.used_after FROM made WHERE u.tenant_id = made.tenant_id
-    RETURNING u.used_bytes, u.quota_bytes
-"""
-
-
-@cache
-def _record_statement() -> Prepared:
-    columns = columns_of(StoredObject)
-    values = ["used_bytes + size_bytes" if column == "used_after" else column for column in columns]
-    statement = _RECORD.format(record=record_of(StoredObject), columns=", ".join(columns), values=", ".join(values))
-    return Prepared(statement, ["json", "uuid"])
+    SELECT used_bytes, quota_bytes FROM total
+    """,  # noqa: S608
+    {"id": "uuid", "tenant": "uuid", "size": "bigint", "object_key": "text", "key": "text", "fingerprint": "text"}
+    | {name: type for name, (type, _default) in _ABOUT.items()},
+)
 
 
 @retried
-def _record_at_once(
+def _record_new(
     tenant_pk: UUID, size_bytes: int, object_key: str | None, idempotency_key: str | None, about: dict[str, Any]
 ) -> Usage | None:
-    """An object that nobody has told of, as one statement, where the database can; else None, and nothing changed."""
-    if connection.vendor != "postgresql":
+    """An object that is not known, as one statement; None, with nothing changed, where `_record` has to look closer."""
+    if not IS_POSTGRESQL or not about.keys() <= _ABOUT.keys():
         return None
-    mark = _fingerprint(size_bytes, object_key) if idempotency_key else ""
-    told = {"object_key": object_key, "idempotency_key": idempotency_key, "fingerprint": mark, **about}
-    made = StoredObject(tenant_id=tenant_pk, size_bytes=size_bytes, **told)
-    with connection.cursor() as cursor:
-        _record_statement().run(cursor, [as_document(made), tenant_pk])
-        row = cursor.fetchone()
-    return Usage(*row) if row else None
+    request_hash = _fingerprint(size_bytes, object_key) if idempotency_key else ""
+    further = [about.get(name, default) for name, (_type, default) in _ABOUT.items()]
+    with suppress(IntegrityError):  # it is known
+        row = _RECORD_NEW.write(str(uuid7()), str(tenant_pk), size_bytes, object_key, idempotency_key, request_hash, *further)
+        return Usage(*row) if row else None
+    return None
 
 
 @durable
@@ -103,20 +110,22 @@ def _record(
     tenant_pk: UUID, size_bytes: int, object_key: str | None, idempotency_key: str | None, about: dict[str, Any]
 ) -> Usage:
     usage = _locked(tenant_pk)
-    mark = _fingerprint(size_bytes, object_key) if idempotency_key else ""
+    request_hash = _fingerprint(size_bytes, object_key) if idempotency_key else ""
     if idempotency_key is not None:
         first = StoredObject.objects.filter(tenant_id=tenant_pk, idempotency_key=idempotency_key).first()
         if first is not None:
-            if first.fingerprint != mark:
+            if first.fingerprint != request_hash:
                 raise IdempotencyKeyReused
             return Usage(first.used_after or 0, usage.quota_bytes, replayed=True)
     known = StoredObject.objects.filter(tenant_id=tenant_pk, object_key=object_key).first() if object_key else None
+    if known is not None and _stays(known, about):
+        return Usage(usage.used_bytes, usage.quota_bytes)
     counted = known.size_bytes if known is not None and known.released_at is None else 0
     usage.used_bytes += size_bytes - counted
     fields = {
         "size_bytes": size_bytes,
         "released_at": None,
-        "fingerprint": mark,
+        "fingerprint": request_hash,
         "used_after": usage.used_bytes,
         **({"idempotency_key": idempotency_key} if idempotency_key else {}),
         **about,
@@ -127,6 +136,20 @@ def _record(
         StoredObject.objects.create(tenant_id=tenant_pk, object_key=object_key, **fields)
     _write(usage)
     return Usage(usage.used_bytes, usage.quota_bytes)
+
+
+@durable
+def record_of_user(*, user_id: str, size_bytes: int, object_key: str, **about: Any) -> None:
+    """The same for a user without a tenant, whose bytes nobody limits."""
+    columns: dict[str, Any] = {"user_id": user_id, "object_key": object_key}
+    known = StoredObject.objects.select_for_update(no_key=True).filter(**columns).first()
+    if known is None or not _stays(known, about):
+        StoredObject.objects.update_or_create(**columns, defaults=about | {"size_bytes": size_bytes, "released_at": None})
+
+
+def _stays(known: StoredObject, about: dict[str, Any]) -> bool:
+    """Whether it lies in a bucket, and now lies here too: whoever uploaded it there deletes the file here."""
+    return known.released_at is None and known.driver not in ("", LOCAL) and about.get("driver") == LOCAL
 
 
 def release(*, tenant_id: str, object_key: str) -> Usage:
@@ -149,7 +172,23 @@ def _release(tenant_pk: UUID, object_key: str) -> Usage:
     return Usage(usage.used_bytes, usage.quota_bytes)
 
 
+@durable
+def forget_objects(kind: str, owner_id: UUID, *, limit: int) -> int:
+    """Deletes up to `limit` rows of an owner who is erased (kind: "tenant" or "user"), and counts their bytes no more."""
+    usage = _locked(owner_id) if kind == "tenant" else None
+    found = list(StoredObject.objects.filter(**{kind: owner_id}).values_list("id", "size_bytes", "released_at")[:limit])
+    StoredObject.objects.filter(id__in=[pk for pk, _size, _released in found]).delete()
+    if usage is not None:
+        usage.used_bytes -= sum(size for _pk, size, released in found if released is None)
+        _write(usage)
+    return len(found)
+
+
 # --- room for what is being made -----------------------------------------------------------------------------------
+
+# Parts of statements of others, on PostgreSQL: that a tenant has no quota; that what ended (its `id`) keeps no room any more.
+HAS_NO_QUOTA = "NOT EXISTS (SELECT 1 FROM storage_storageusage AS s WHERE s.tenant_id = {tenant} AND s.quota_bytes IS NOT NULL)"
+END_RESERVATIONS = "DELETE FROM storage_reservation AS r USING {ended} AS e WHERE r.id = e.id"
 
 
 def reserve(*, tenant_id: str, reservation_id: UUID, size_bytes: int) -> None:

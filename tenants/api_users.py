@@ -11,11 +11,14 @@ from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from tenants import api_schema, second_factor
+from tenants.logins import note_failure, note_login
 from tenants.models import User
-from waule import jwt_tokens, second_factor
-from waule.api_base import ApiViewSet, BodySerializer, Text, answer
-from waule.errors import RateLimited, Unauthorized
-from waule.user_auth import stamp_of, user_of_token
+from waule.core.auth import jwt_tokens
+from waule.core.auth.user_auth import stamp_of, user_of_token
+from waule.core.errors import RateLimited, Unauthorized
+from waule.core.http.api_base import ApiViewSet, answer
+from waule.core.http.fields import BodySerializer, Text
 
 
 class CredentialsBody(BodySerializer):
@@ -42,7 +45,7 @@ class TokenViewSet(ApiViewSet):
     authentication_classes: list[Any] = []
     permission_classes = [AllowAny]
 
-    @extend_schema(request=CredentialsBody, responses=dict, operation_id="token")
+    @extend_schema(request=CredentialsBody, responses={200: api_schema.Tokens}, operation_id="token")
     def create(self, request: Request) -> Response:
         fields = self.read_body(request, CREDENTIALS)
         user = authenticate(request._request, username=fields["username"], password=fields["password"])
@@ -54,10 +57,12 @@ class TokenViewSet(ApiViewSet):
             raise Unauthorized(_("The username or the password is wrong."))
         has_second_factor = "otp" in fields and second_factor.is_code(user, fields["otp"])
         if "otp" in fields and not has_second_factor:
+            note_failure(fields["username"], what="second factor", request=request._request)
             raise Unauthorized(_("The one-time code is wrong or was used before."))
+        note_login(user, request=request._request, way="token")
         return tokens_of(user, has_second_factor=has_second_factor)
 
-    @extend_schema(request=RefreshBody, responses=dict, operation_id="token_refresh")
+    @extend_schema(request=RefreshBody, responses={200: api_schema.Tokens}, operation_id="token_refresh")
     def refresh(self, request: Request) -> Response:
         found = user_of_token(self.read_body(request, REFRESH)["refresh"], "refresh")
         if found is None:

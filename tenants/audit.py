@@ -6,8 +6,9 @@ from django.db import models
 from django.http import HttpRequest
 
 from tenants.models import AuditEntry
-from waule.logs import redact
-from waule.middleware import client_address, current_request
+from waule.core.http.client_address import client_address
+from waule.core.http.middleware import current_request
+from waule.core.logs import redact
 
 
 def record(

@@ -5,13 +5,14 @@ from typing import Any
 
 from django.contrib.auth.models import AbstractUser, UserManager
 from django.core.exceptions import ValidationError
-from django.db import models
+from django.db import models, transaction
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from waule.append_only import AppendOnlyModel
-from waule.encryption import EncryptedTextField
-from waule.ids import uuid7
+from tenants.authenticator import AuthenticatorDevice as AuthenticatorDevice
+from waule.core.crypto.encryption import EncryptedTextField
+from waule.core.db.append_only import AppendOnlyModel
+from waule.core.ids import uuid7
 
 ALL_MODELS = "*"
 MAX_WEBHOOK_URL = 500  # characters
@@ -38,6 +39,33 @@ class Mode(models.TextChoices):
     TEST = "test", _("Test")
 
 
+class Scope(models.TextChoices):
+    """What an API key may do on `/v1`."""
+
+    READ = "read", _("Read")
+    GENERATE = "generate", _("Generate")
+    MANAGE = "manage", _("Manage keys")
+
+
+def default_scopes() -> list[str]:
+    """The scopes of a key that is made without naming any."""
+    return [Scope.READ.value, Scope.GENERATE.value]
+
+
+class AuditedUserManager(UserManager):
+    """Superusers are made by command alone; each is noted in the audit log."""
+
+    use_in_migrations = False
+
+    def create_superuser(self, username: str, *args: Any, **kwargs: Any) -> Any:
+        from tenants import audit
+
+        with transaction.atomic(using=self.db):
+            user = super().create_superuser(username, *args, **kwargs)
+            audit.record(actor="command", action="user.create", target=user, after={"username": username, "is_superuser": True})
+        return user
+
+
 class User(AbstractUser):
     """A user of the platform. `is_staff` opens the admin; `level` has nothing to do with it."""
 
@@ -47,7 +75,10 @@ class User(AbstractUser):
         _("membership expires"), null=True, blank=True, help_text=_("Empty: the membership never runs out.")
     )
 
-    objects = UserManager()  # type: ignore[misc]  # the stubs declare it on AbstractUser as a class variable
+    # The lists of the admin as this person wants them, by page (`waule.core.admin.own_lists`).
+    list_preferences = models.JSONField(default=dict, blank=True, editable=False)
+
+    objects = AuditedUserManager()  # type: ignore[misc]  # the stubs declare it on AbstractUser as a class variable
 
     class Meta:
         verbose_name = _("user")
@@ -115,9 +146,13 @@ class ApiKey(models.Model):
         _("revoked"), null=True, blank=True, editable=False, help_text=_("In the future while a grace period runs.")
     )
     last_used_at = models.DateTimeField(_("last used"), null=True, blank=True, editable=False)
-    # Where the ends of its jobs are told, and what signs that. `aiservices.webhooks` writes them.
+    # The webhook that its jobs notify, and what signs that. `aiservices.generations.webhooks` writes them.
     webhook_url = models.CharField(_("webhook"), max_length=MAX_WEBHOOK_URL, blank=True, default="", editable=False)
     webhook_secret = EncryptedTextField(_("webhook's secret"), null=True, blank=True, editable=False)
+    scopes = models.JSONField(_("scopes"), default=default_scopes, editable=False)
+    allowed_models = models.JSONField(
+        _("models"), default=list, blank=True, editable=False, help_text=_("Empty: all that the tenant may use.")
+    )
 
     class Meta:
         verbose_name = _("API key")
@@ -132,6 +167,28 @@ class ApiKey(models.Model):
     def is_valid(self, now: datetime) -> bool:
         """Neither expired nor revoked at `now`."""
         return (self.expires_at is None or self.expires_at > now) and (self.revoked_at is None or self.revoked_at > now)
+
+    def has_scope(self, *scopes: str) -> bool:
+        """Whether the key has one of the scopes."""
+        return any(scope in self.scopes for scope in scopes)
+
+    def may_use(self, model: Any) -> bool:
+        """Whether the key's own list, where it has one, names `model`; the tenant's list is another matter."""
+        return not self.allowed_models or any(entry in (str(model.id), model.model_id) for entry in self.allowed_models)
+
+    @property
+    def enabled_models(self) -> list[str]:
+        """What the tenant's list enables for this key; nothing for a key that may not generate."""
+        return enabled_for_key(self.tenant.enabled_models, scopes=self.scopes, allowed_models=self.allowed_models)
+
+
+def enabled_for_key(enabled: list[str], *, scopes: list[str], allowed_models: list[str]) -> list[str]:
+    """What a tenant's list `enabled` leaves to a key with these scopes, and these models of its own (none: all)."""
+    if Scope.GENERATE not in scopes:
+        return []
+    if not allowed_models:
+        return list(enabled)
+    return [entry for entry in allowed_models if ALL_MODELS in enabled or entry in enabled]
 
 
 class AuditEntry(AppendOnlyModel):
@@ -162,79 +219,53 @@ class AuditEntry(AppendOnlyModel):
         return f"{self.action} {self.target_name or self.target_id}"
 
 
-class Webhook(models.Model):
-    """Where a tenant wants to be told of its alerts. `secret` signs what is sent there."""
+class ErasureWindow(models.Model):
+    """Lets its own transaction, and no other, past the triggers of append-only tables (`waule.core.db.erasure_window`).
 
-    tenant = models.OneToOneField(Tenant, on_delete=models.CASCADE, related_name="webhook", verbose_name=_("tenant"))
-    url = models.URLField(_("address"), max_length=MAX_WEBHOOK_URL)
-    secret = EncryptedTextField(_("secret"), blank=True, default="")
-    is_active = models.BooleanField(_("active"), default=True)
-
-    class Meta:
-        verbose_name = _("webhook")
-        verbose_name_plural = _("webhooks")
-
-    def __str__(self) -> str:
-        return str(self.tenant)
-
-
-class OutboxMessage(models.Model):
-    """A message that is to reach a webhook, at least once: that of a job's caller, of a key, of a tenant, or the operator's.
-
-    Written in the transaction of the fact that it tells; sent later, by whoever has claimed it until `next_at`.
+    A row cannot be committed: `never` refers to a row that cannot exist, and is checked when the transaction ends.
     """
 
-    class State(models.TextChoices):
-        PENDING = "pending", _("Pending")
-        DELIVERED = "delivered", _("Delivered")
-        FAILED = "failed", _("Failed")
+    purpose = models.CharField(max_length=8)  # erase: replaces texts; purge: deletes what is older than `before`
+    before = models.DateTimeField(null=True)
+    never = models.ForeignKey("self", on_delete=models.DO_NOTHING, related_name="+", default=-1, db_index=False)
+
+    class Meta:
+        verbose_name = "erasure window"
+        verbose_name_plural = "erasure windows"
+        default_permissions = ()
+        constraints = [
+            models.CheckConstraint(condition=models.Q(id__gt=0, never=-1), name="tenants_window_never_committed"),
+            models.CheckConstraint(condition=models.Q(purpose__in=["erase", "purge"]), name="tenants_window_purpose_known"),
+        ]
+
+
+class TenantMember(models.Model):
+    """A person of a tenant: a user who may see and do in `/console/` what the role says."""
+
+    class Role(models.TextChoices):
+        OWNER = "owner", _("Owner")
+        DEVELOPER = "developer", _("Developer")
+        BILLING = "billing", _("Billing")
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    tenant = models.ForeignKey(
-        Tenant, null=True, blank=True, on_delete=models.CASCADE, related_name="+", verbose_name=_("tenant")
-    )
-    api_key = models.ForeignKey(
-        ApiKey, null=True, blank=True, on_delete=models.CASCADE, related_name="+", verbose_name=_("API key")
-    )
-    url = models.CharField(_("address"), max_length=MAX_WEBHOOK_URL, blank=True, default="")  # named with the job it tells of
-    secret = EncryptedTextField(_("secret"), null=True, blank=True)  # likewise; without one the key's signs
-    kind = models.CharField(_("kind"), max_length=64)
-    payload = models.JSONField(_("content"))
-    state = models.CharField(_("state"), max_length=9, choices=State, default=State.PENDING)
-    tries = models.IntegerField(_("tries"), default=0)  # since it was written or sent again by hand
-    next_at = models.DateTimeField(_("next try"), default=timezone.now)
-    created_at = models.DateTimeField(_("at"), default=timezone.now)
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="memberships", verbose_name=_("user"))
+    tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="members", verbose_name=_("tenant"))
+    role = models.CharField(_("role"), max_length=9, choices=Role, default=Role.OWNER)
+    created_at = models.DateTimeField(_("created"), default=timezone.now, editable=False)
 
     class Meta:
-        verbose_name = _("message")
-        verbose_name_plural = _("messages sent")
+        verbose_name = _("member")
+        verbose_name_plural = _("members")
         constraints = [
+            models.UniqueConstraint(
+                fields=["tenant", "user"],
+                name="tenants_member_once",
+                violation_error_message=_("This user is a member of the tenant already."),
+            ),
             models.CheckConstraint(
-                condition=models.Q(state__in=["pending", "delivered", "failed"]), name="tenants_outbox_state_known"
-            )
-        ]
-        indexes = [
-            models.Index(fields=["next_at"], condition=models.Q(state="pending"), name="tenants_outbox_pending"),
-            models.Index(fields=["kind", "-id"], name="tenants_outbox_kind"),
+                condition=models.Q(role__in=["owner", "developer", "billing"]), name="tenants_member_role_known"
+            ),
         ]
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.id}"
-
-
-class OutboxAttempt(models.Model):
-    """One try to deliver a message, and what came of it."""
-
-    message = models.ForeignKey(OutboxMessage, on_delete=models.CASCADE, related_name="attempts", verbose_name=_("message"))
-    at = models.DateTimeField(_("at"), default=timezone.now)
-    host = models.CharField(_("to"), max_length=255, blank=True, default="")
-    status = models.IntegerField(_("status"), null=True, blank=True)
-    problem = models.CharField(_("problem"), max_length=100, blank=True, default="")
-    elapsed_ms = models.IntegerField(_("ms"), default=0)
-
-    class Meta:
-        verbose_name = _("try")
-        verbose_name_plural = _("tries")
-
-    def __str__(self) -> str:
-        return str(self.status or self.problem)
+        return f"{self.user} ({self.get_role_display()})"

@@ -1,18 +1,19 @@
 """Reads of tenants, users and keys."""
 
-from datetime import UTC, datetime
-from typing import Any
 from uuid import UUID
 
-from django.db.models import Case, F, OuterRef, Subquery, Sum, When
+from django.db import DEFAULT_DB_ALIAS
+from django.db.models import Q
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from tenants.api_keys import looks_valid
 from tenants.errors import TenantNotFound
 from tenants.models import ApiKey, Tenant, User
-from waule.encryption import keyed_hash
-from waule.ids import parse_uuid
-from waule.prepared import PreparedQuery
+from waule.core.crypto.encryption import keyed_hash
+from waule.core.db.prepared import PreparedQuery
+from waule.core.errors import NotFound
+from waule.core.ids import parse_uuid
 
 MAX_OWNERS_FOUND = 50
 
@@ -21,8 +22,23 @@ def find_api_key(plaintext: str) -> ApiKey | None:
     """The key, its tenant at hand, if it is neither expired nor revoked. A mistyped one costs no query."""
     if not looks_valid(plaintext):
         return None
-    key = ApiKey.objects.select_related("tenant").defer("webhook_secret").filter(key_hash=keyed_hash(plaintext)).first()
-    return key if key is not None and key.is_valid(timezone.now()) else None
+    row = _KEY_WITH_TENANT.first(keyed_hash(plaintext))
+    if row is None:
+        return None
+    key = ApiKey.from_db(DEFAULT_DB_ALIAS, _KEY_FIELDS, row[: len(_KEY_FIELDS)])
+    key.tenant = Tenant.from_db(DEFAULT_DB_ALIAS, _TENANT_FIELDS, row[len(_KEY_FIELDS) :])
+    return key if key.is_valid(timezone.now()) else None
+
+
+_KEY_FIELDS = [field.attname for field in ApiKey._meta.concrete_fields if field.name != "webhook_secret"]
+_TENANT_FIELDS = [field.attname for field in Tenant._meta.concrete_fields]
+_KEY_WITH_TENANT = PreparedQuery(
+    lambda key_hash: ApiKey.objects.filter(key_hash=key_hash).values_list(
+        *_KEY_FIELDS, *[f"tenant__{name}" for name in _TENANT_FIELDS]
+    ),
+    ["key's hash"],
+    ["text"],
+)
 
 
 def find_key_of(tenant_id: str, key_id: str) -> ApiKey | None:
@@ -46,28 +62,6 @@ def find_tenant(tenant_id: str) -> Tenant:
     return tenant
 
 
-def _key_with_account(now: datetime, key_hash: str) -> Any:
-    # Accounts, holds and buckets belong to apps above this one; reverse relations lead there without an import.
-    due_holds = Tenant.objects.filter(
-        id=OuterRef("tenant_id"),
-        accounts__mode=OuterRef("mode"),
-        accounts__holds__state="held",
-        accounts__holds__is_pinned=False,
-        accounts__holds__is_unknown=False,
-        accounts__holds__expires_at__lte=now,
-    )
-    due = Subquery(due_holds.order_by().values("id").values_list(Sum("accounts__holds__credits")))
-    rows = ApiKey.objects.filter(key_hash=key_hash, tenant__accounts__mode=F("mode"))
-    return rows.annotate(due=Case(When(tenant__accounts__held__gt=0, then=due))).values_list(
-        "id", "mode", "expires_at", "revoked_at", "last_used_at",
-        "tenant__id", "tenant__name", "tenant__enabled_models", "tenant__is_active",
-        "tenant__accounts__balance", "tenant__accounts__held", "due", "tenant__oss_config__mode",
-    )  # fmt: skip
-
-
-_KEY_WITH_ACCOUNT = PreparedQuery(_key_with_account, [datetime.min.replace(tzinfo=UTC), "key's hash"], ["timestamptz", "text"])
-
-
 def owners_named(term: str) -> tuple[list[UUID], list[UUID]]:
     """Ids of the tenants and of the users whose name begins with `term`, in any case: at most MAX_OWNERS_FOUND of each."""
     tenants = Tenant.objects.filter(name__istartswith=term).values_list("id", flat=True)[:MAX_OWNERS_FOUND]
@@ -81,30 +75,63 @@ def find_tenant_by_id_or_name(text: str) -> Tenant:
     Raises:
         TenantNotFound: nobody has it, or several have the name.
     """
-    if parse_uuid(text):
-        return find_tenant(text)
+    pk = parse_uuid(text)
+    if pk is not None and (tenant := Tenant.objects.filter(id=pk).first()) is not None:
+        return tenant
     found = list(Tenant.objects.filter(name=text)[:2])
-    if len(found) != 1:
-        raise TenantNotFound
+    if len(found) > 1:
+        raise TenantNotFound(_("Several tenants are named %(name)s: give the id.") % {"name": text})
+    if not found:
+        raise TenantNotFound(_("There is no tenant %(name)s.") % {"name": text})
     return found[0]
 
 
-def find_api_key_with_account(plaintext: str) -> ApiKey | None:
-    """As `find_api_key`, with `spendable` of the account of the key's mode, and `oss_mode`; one query.
+def find_user_by_id_or_name(text: str) -> User:
+    """The user with this id or username.
 
-    Holds past their time are taken off what is held (`ApiKey.tenant.accounts.holds`): what they held can be spent.
+    Raises:
+        NotFound: nobody has it.
     """
-    if not looks_valid(plaintext):
-        return None
-    now = timezone.now()
-    row = _KEY_WITH_ACCOUNT.first(now, keyed_hash(plaintext))
-    if row is None:
-        return None
-    pk, mode, expires_at, revoked_at, last_used_at, tenant_id, name, enabled_models, is_active, *figures, oss_mode = row
-    tenant = Tenant(id=tenant_id, name=name, enabled_models=enabled_models, is_active=is_active)
-    key = ApiKey(id=pk, mode=mode, expires_at=expires_at, revoked_at=revoked_at, last_used_at=last_used_at, tenant=tenant)
-    if not key.is_valid(now):
-        return None
-    balance, held, due = figures
-    key.spendable, key.oss_mode = balance - held + (due or 0), oss_mode  # type: ignore[attr-defined]
-    return key
+    pk = parse_uuid(text)
+    by_id = User.objects.filter(id=pk).first() if pk is not None else None
+    found = by_id or User.objects.filter(username=text).first()
+    if found is None:
+        raise NotFound(_("There is no user %(name)s.") % {"name": text})
+    return found
+
+
+def find_owner_id(kind: str, text: str) -> str:
+    """The id of the tenant or user (`kind`) that has this id or exact name.
+
+    Raises:
+        TenantNotFound, NotFound.
+    """
+    return str(find_tenant_by_id_or_name(text).id if kind == "tenant" else find_user_by_id_or_name(text).id)
+
+
+def keys_page(
+    tenant_id: UUID, *, mode: str | None = None, limit: int, after: UUID | None = None, with_revoked: bool = False
+) -> list[ApiKey]:
+    """Up to `limit` keys of the tenant, newest first, from behind the one with the id `after`; of one mode or of both."""
+    rows = ApiKey.objects.filter(tenant_id=tenant_id).defer("webhook_secret").order_by("-id")
+    if mode is not None:
+        rows = rows.filter(mode=mode)
+    if not with_revoked:
+        rows = rows.filter(Q(revoked_at__isnull=True) | Q(revoked_at__gt=timezone.now()))
+    if after is not None:
+        rows = rows.filter(id__lt=after)
+    return list(rows[:limit])
+
+
+def own_key(tenant_id: UUID, key_id: str, *, mode: str | None = None) -> ApiKey:
+    """The tenant's key with this id that was not revoked.
+
+    Raises:
+        NotFound: it is nobody's, another's, of another mode, or revoked.
+    """
+    pk = parse_uuid(key_id)
+    found = ApiKey.objects.filter(id=pk, tenant_id=tenant_id).first() if pk else None
+    is_wrong_mode = found is not None and mode is not None and found.mode != mode
+    if found is None or is_wrong_mode or (found.revoked_at is not None and found.revoked_at <= timezone.now()):
+        raise NotFound(_("There is no API key %(id)s.") % {"id": key_id})
+    return found

@@ -1,7 +1,9 @@
 """The verbs around tenants, users and their keys. Each is noted in the audit log."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 from django.core.exceptions import ValidationError
 from django.utils import timezone
@@ -9,11 +11,11 @@ from django.utils.translation import gettext as _
 
 from tenants import audit
 from tenants.api_keys import mask_key, new_key
-from tenants.models import ApiKey, Level, Mode, Tenant, User
-from waule.encryption import keyed_hash
-from waule.errors import Duplicate, InvalidRequest, NotFound
-from waule.ids import parse_uuid
-from waule.transactions import durable
+from tenants.models import ApiKey, Level, Mode, Scope, Tenant, TenantMember, User
+from waule.core.crypto.encryption import keyed_hash
+from waule.core.db.transactions import durable
+from waule.core.errors import Duplicate, InvalidRequest, InvalidState, NotFound
+from waule.core.ids import parse_uuid
 
 MAX_GRACE_SECONDS = 30 * 86_400
 TOUCH_SECONDS = 60  # how exact `last_used_at` is
@@ -64,26 +66,48 @@ def create_api_key(
     mode: str = Mode.LIVE,
     name: str = "",
     expires_at: datetime | None = None,
+    scopes: Sequence[str] | None = None,
+    allowed_models: Sequence[str] = (),
     successor_of: ApiKey | None = None,
     actor: str,
 ) -> tuple[ApiKey, str]:
-    """A new key and its text, which is told this once and kept nowhere. It takes over the webhook of the key it succeeds.
+    """A new key and its text, which is shown this once and kept nowhere.
+
+    Without `scopes` it may read and generate. It takes over webhook, scopes and models of the key it succeeds.
 
     Raises:
-        InvalidRequest: it would have expired already.
+        InvalidRequest: it would have expired already, or a scope is unknown.
     """
     if expires_at is not None and expires_at <= timezone.now():
-        raise InvalidRequest.of_field("expires", _("This moment has passed: the key would never work."))
+        raise InvalidRequest.of_field("expires", _("This time has passed: the key would never work."))
+    if scopes is not None:
+        check_scopes(scopes)
     plaintext = new_key(mode)
     key = ApiKey(
         tenant=tenant, name=name, mode=mode, expires_at=expires_at, masked=mask_key(plaintext), key_hash=keyed_hash(plaintext)
     )
     if successor_of is not None:
         key.webhook_url, key.webhook_secret = successor_of.webhook_url, successor_of.webhook_secret
+        key.scopes, key.allowed_models = successor_of.scopes, successor_of.allowed_models
+    if scopes is not None:
+        key.scopes = [scope for scope in Scope.values if scope in scopes]
+    if allowed_models:
+        key.allowed_models = list(dict.fromkeys(allowed_models))
     _check(key)
     key.save()
-    audit.record(actor=actor, action="key.create", target=key, after={"tenant": str(tenant), "mode": str(mode), "name": name})
+    about = {"tenant": str(tenant), "mode": str(mode), "name": name, "scopes": key.scopes, "models": key.allowed_models}
+    audit.record(actor=actor, action="key.create", target=key, after=about)
     return key, plaintext
+
+
+def check_scopes(scopes: Sequence[str]) -> None:
+    """Refuse what is no set of scopes.
+
+    Raises:
+        InvalidRequest.
+    """
+    if not scopes or not set(scopes) <= set(Scope.values):
+        raise InvalidRequest.of_field("scopes", _("Give one or more of: %(scopes)s.") % {"scopes": ", ".join(Scope.values)})
 
 
 @durable
@@ -107,11 +131,71 @@ def revoke_api_key(*, key_id: str, grace_seconds: int = 0, reason: str = "", act
     return key
 
 
-def touch(key: ApiKey) -> None:
-    """Notes that the key was used, at most once a minute."""
+@durable
+def add_member(*, tenant: Tenant, user: User, role: str = TenantMember.Role.OWNER, actor: str) -> TenantMember:
+    """Makes the user a member of the tenant; one who is a member already gets the role.
+
+    Raises:
+        InvalidRequest: no such role.
+    """
+    member = TenantMember.objects.select_for_update(no_key=True).filter(tenant=tenant, user=user).first()
+    before = {"role": member.role} if member is not None else None
+    member = member or TenantMember(tenant=tenant, user=user)
+    member.role = role
+    _check(member)
+    member.save()
+    after = {"tenant": str(tenant.id), "role": str(role)}
+    audit.record(
+        actor=actor, action="member.add" if before is None else "member.change", target=member, before=before, after=after
+    )
+    return member
+
+
+@durable
+def change_role(*, member: TenantMember, role: str, actor: str) -> TenantMember:
+    """Give a member another role. A tenant keeps at least one owner.
+
+    Raises:
+        NotFound: the membership is gone. InvalidRequest: no such role. InvalidState: nobody else is an owner.
+    """
+    row = _locked_member(member, loses_owner=role != TenantMember.Role.OWNER)
+    before = {"role": row.role}
+    row.role = role
+    _check(row)
+    row.save()
+    audit.record(actor=actor, action="member.change", target=row, before=before, after={"role": str(role)})
+    return row
+
+
+@durable
+def remove_member(*, member: TenantMember, actor: str) -> None:
+    """End a membership; the user stays. A tenant keeps at least one owner.
+
+    Raises:
+        NotFound: the membership is gone. InvalidState: nobody else is an owner.
+    """
+    row = _locked_member(member, loses_owner=True)
+    audit.record(actor=actor, action="member.remove", target=row, before={"role": row.role})
+    row.delete()
+
+
+def _locked_member(member: TenantMember, *, loses_owner: bool) -> TenantMember:
+    # All memberships of the tenant are locked, so that two owners do not remove each other at the same time.
+    rows = list(TenantMember.objects.select_for_update(no_key=True).filter(tenant_id=member.tenant_id).order_by("pk"))
+    row = next((each for each in rows if each.pk == member.pk), None)
+    if row is None:
+        raise NotFound
+    owners = [each for each in rows if each.role == TenantMember.Role.OWNER]
+    if loses_owner and owners == [row]:
+        raise InvalidState(_("A tenant needs an owner: make somebody else one first."), state="last_owner")
+    return row
+
+
+def touch(key_id: UUID, last_used_at: datetime | None) -> None:
+    """Notes that a key was used, at most once a minute."""
     now = timezone.now()
-    if key.last_used_at is None or (now - key.last_used_at).total_seconds() >= TOUCH_SECONDS:
-        ApiKey.objects.filter(id=key.id).update(last_used_at=now)
+    if last_used_at is None or (now - last_used_at).total_seconds() >= TOUCH_SECONDS:
+        ApiKey.objects.filter(id=key_id).update(last_used_at=now)
 
 
 def _check(row: Any) -> None:

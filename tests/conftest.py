@@ -16,27 +16,32 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from billing.catalog import forget_catalog
-from billing.models import Kind
+from aiservices.credentials.pool import unreadable
+from billing.catalog.current import forget_catalog
+from billing.ledger.models import Kind
 from billing.services import grant
-from billing.uses import Target
 from tenants.models import Tenant, User
-from tests.live import Database, LiveWaule, drop_template
+from tenants.principal import Principal
+from tests import answers
+from tests.live import Database, LiveWaule
 from tests.settings import INTERNAL_SECRET, OWNS_RUN, RUN_DIR
 
 CLONES = {"cloned_db", "live_waule"}
-DATABASES = {"db", "transactional_db", "books", "standing_waule", "up", *CLONES}
+DATABASES = {"db", "transactional_db", "any_database", "standing_waule", "up", *CLONES}
+
+
+def pytest_sessionstart() -> None:
+    answers.watch_test_client()
 
 
 def pytest_unconfigure() -> None:
     if OWNS_RUN:
-        drop_template()
         shutil.rmtree(RUN_DIR, ignore_errors=True)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Says which tests need the database: pytest-django makes none for those that come to it by `books` alone.
+    """Says which tests need the database: pytest-django makes none for those that come to it by `any_database` alone.
 
     Those that use none run once, not for each kind of database. Files with many live servers begin first: no process is
     left alone with them at the end.
@@ -45,10 +50,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: -live[item.path])
     for item in items:
         names = set(getattr(item, "fixturenames", ()))
-        if "books" in names and not names & CLONES:
+        if "any_database" in names and not names & CLONES:
             item.add_marker(pytest.mark.django_db)
         if not names & DATABASES and not any(item.iter_markers("django_db")) and not any(item.iter_markers("skipif")):
             item.add_marker(pytest.mark.once)
+
+
+@pytest.fixture(scope="session")
+def django_db_setup() -> Iterator[None]:
+    """What `db` works on, in place of pytest-django's own, which each process would migrate anew."""
+    database = Database.clone()
+    with database.as_default():
+        yield
+    database.drop()
 
 
 @pytest.fixture
@@ -81,7 +95,7 @@ def standing_waule(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveWau
 
 
 @pytest.fixture
-def books(request: pytest.FixtureRequest) -> None:
+def any_database(request: pytest.FixtureRequest) -> None:
     """The database that the test works on: `cloned_db` where it asked for one, else `db`."""
     cloned = CLONES & set(request.fixturenames)
     request.getfixturevalue("cloned_db" if cloned else "db")
@@ -91,18 +105,19 @@ def books(request: pytest.FixtureRequest) -> None:
 def fresh_catalog() -> None:
     """What is kept in memory of the catalog was another test's."""
     forget_catalog()
+    unreadable.forget()
 
 
 def give(owner: Tenant | User, credits: int, mode: str = "live") -> None:
     """Grants credits to a tenant or user, through the verb that everyone uses."""
-    target = Target(kind="tenant" if isinstance(owner, Tenant) else "user", id=str(owner.pk), mode=mode)
+    target = Principal(kind="tenant" if isinstance(owner, Tenant) else "user", id=str(owner.pk), mode=mode)
     grant(
         target=target, credits=credits, kind=Kind.GIFT, reason="opening balance", actor="test", idempotency_key=uuid.uuid4().hex
     )
 
 
 @pytest.fixture
-def acme(books: None) -> Tenant:
+def acme(any_database: None) -> Tenant:
     """A tenant with 1,000 credits that may use every model."""
     tenant = Tenant.objects.create(name="Acme", enabled_models=["*"])
     give(tenant, 1000)
@@ -110,13 +125,13 @@ def acme(books: None) -> Tenant:
 
 
 @pytest.fixture
-def birch(books: None) -> Tenant:
+def birch(any_database: None) -> Tenant:
     """A tenant without a credit that may use every model."""
     return Tenant.objects.create(name="Birch", enabled_models=["*"])
 
 
 @pytest.fixture
-def alice(books: None) -> User:
+def alice(any_database: None) -> User:
     """A user of level USER with 1,000 credits; her password is `alice-password`."""
     user = User.objects.create_user("alice", password="alice-password", level="USER")
     give(user, 1000)
@@ -124,7 +139,7 @@ def alice(books: None) -> User:
 
 
 @pytest.fixture
-def vera(books: None) -> User:
+def vera(any_database: None) -> User:
     """A VIP with 1,000 credits whose membership never runs out."""
     user = User.objects.create_user("vera", password="vera-password", level="VIP")
     give(user, 1000)
@@ -132,7 +147,7 @@ def vera(books: None) -> User:
 
 
 @pytest.fixture
-def root(books: None) -> User:
+def root(any_database: None) -> User:
     """The operator: a superuser with the password `root-password`. The level is USER: it has nothing to do with staff."""
     return User.objects.create_superuser("root", password="root-password")
 

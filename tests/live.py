@@ -1,11 +1,12 @@
 """waule as it runs in earnest: databases that really commit, server and worker processes that can be killed.
 
-The books refuse DELETE and TRUNCATE, so a test that commits cannot be cleaned up after; it works on a database of its
-own instead, cloned from one that was migrated once per run (docs/adr/0004-cloned-databases.md).
+The ledger refuse DELETE and TRUNCATE, so a test that commits cannot be cleaned up after; it works on a database of its
+own instead, cloned from one that was migrated before (docs/adr/0004-cloned-databases.md).
 """
 
 import contextlib
 import fcntl
+import functools
 import itertools
 import json
 import os
@@ -14,7 +15,7 @@ import signal
 import socket
 import sqlite3
 import subprocess
-import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -25,24 +26,27 @@ import psycopg2
 import requests
 from django.db import connections
 
-from tests.settings import ENVIRONMENT, INTERNAL_SECRET, PROJECT, RUN, RUN_DIR
+from tests import template
+from tests.answers import check_response
+from tests.forked import Forked
+from tests.settings import ENVIRONMENT, INTERNAL_SECRET, RUN, RUN_DIR
 
 START_SECONDS = 60
 STOP_SECONDS = 8
-COMMAND_SECONDS = 120
+COMMAND_SECONDS = 300
 _count = itertools.count(1)
 
 
 def manage(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
     """Runs `manage.py` to its end, whatever that is."""
-    return subprocess.run(
-        [sys.executable, "manage.py", *arguments],
-        cwd=PROJECT,
-        env=process_environment(**environ),
-        capture_output=True,
-        text=True,
-        timeout=COMMAND_SECONDS,
-    )
+    with tempfile.TemporaryDirectory(dir=RUN_DIR) as directory:
+        outputs = Path(directory) / "stdout", Path(directory) / "stderr"
+        command = Forked(arguments, environ=process_environment(**environ), stdout=outputs[0], stderr=outputs[1])
+        try:
+            status = command.wait(COMMAND_SECONDS)
+        finally:
+            command.kill()
+        return subprocess.CompletedProcess(arguments, status, *(output.read_text() for output in outputs))
 
 
 def process_environment(**environ: str) -> dict[str, str]:
@@ -80,21 +84,12 @@ class Database:
 
     @classmethod
     def clone(cls) -> "Database":
-        """A copy of the migrated database, which is made when it is first needed."""
-        template = cls(f"waule_{RUN}_template")
-        with (RUN_DIR / "template.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if not (RUN_DIR / "template.ready").exists():
-                if template.is_postgresql:
-                    on_server(f'CREATE DATABASE "{template.name}"')
-                made = manage("migrate", "--verbosity=0", DATABASE_URL=template.url)
-                assert made.returncode == 0, made.stderr
-                (RUN_DIR / "template.ready").touch()
+        """A copy of the migrated database (`tests.template`), which is made when it is first needed."""
         database = cls(f"waule_{RUN}_{os.getpid()}_{next(_count)}")
         if database.is_postgresql:
-            on_server(f'CREATE DATABASE "{database.name}" TEMPLATE "{template.name}"')
+            on_server(f'CREATE DATABASE "{database.name}" TEMPLATE "{_postgresql_template()}"')
         else:
-            shutil.copyfile(template.name, database.name)
+            shutil.copyfile(_sqlite_template(), database.name)
         return database
 
     @classmethod
@@ -167,9 +162,37 @@ def on_server(statement: str) -> None:
             cursor.execute(statement)
 
 
-def drop_template() -> None:
-    if (RUN_DIR / "template.lock").exists():
-        Database(f"waule_{RUN}_template").drop()
+@functools.cache
+def _sqlite_template() -> Path:
+    return template.sqlite_file(_migrate)
+
+
+@functools.cache
+def _postgresql_template() -> str:
+    name, draft = template.name(), Database(f"{template.name()}_draft")
+    with template.locked(), contextlib.closing(connect("postgres")) as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT datname, shobj_description(oid, 'pg_database') FROM pg_database WHERE starts_with(datname, %s)",
+            [template.PREFIX],
+        )
+        made = dict(cursor.fetchall())
+        if name not in made:
+            draft.drop()
+            on_server(f'CREATE DATABASE "{draft.name}"')
+            _migrate(draft.url)
+            # A pooler may still be connected to it.
+            on_server(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{draft.name}'")
+            on_server(f'ALTER DATABASE "{draft.name}" RENAME TO "{name}"')
+            on_server(f"COMMENT ON DATABASE \"{name}\" IS '{int(time.time())}'")
+            for old, made_at in made.items():
+                if made_at and time.time() - int(made_at) > template.KEPT_SECONDS:
+                    on_server(f'DROP DATABASE IF EXISTS "{old}"')
+    return name
+
+
+def _migrate(url: str) -> None:
+    done = manage("migrate", "--verbosity=0", DATABASE_URL=url)
+    assert done.returncode == 0, done.stderr
 
 
 class Process:
@@ -177,16 +200,8 @@ class Process:
 
     def __init__(self, arguments: Sequence[str], *, log: Path, environ: dict[str, str]) -> None:
         self.log_path = log
-        with log.open("ab") as output:
-            self.popen = subprocess.Popen(
-                [sys.executable, "manage.py", *arguments],
-                cwd=PROJECT,
-                env=environ,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+        log.touch()
+        self.popen = Forked(arguments, environ=environ, stdout=log)
 
     @property
     def pid(self) -> int:
@@ -202,8 +217,7 @@ class Process:
 
     def kill(self) -> None:
         """As a power cut would: the process and all its children, at once."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.pid, signal.SIGKILL)
+        self.popen.kill()
         self.popen.wait(STOP_SECONDS)
 
     def freeze(self, database: Database) -> None:
@@ -240,7 +254,8 @@ class LiveWaule:
         self.workers = 1  # server processes; one starts sooner
         self.database = database
         self.directory = directory
-        self.environ = {"DATABASE_URL": database.url, "MEDIA_ROOT": str(directory / "media")} | environ
+        own = {"DATABASE_URL": database.url, "MEDIA_ROOT": str(directory / "media")}
+        self.environ = own | {"PROMETHEUS_MULTIPROC_DIR": str(directory / "metrics")} | environ
         self.server: Process | None = None
         self.processes: list[Process] = []
         self._port = 0
@@ -305,6 +320,7 @@ class LiveWaule:
         if not hasattr(self._sessions, "session"):
             self._sessions.session = requests.Session()
             self._sessions.session.trust_env = False
+            self._sessions.session.hooks["response"].append(check_response)
         return self._sessions.session
 
     def request(self, method: str, path: str, **kwargs: Any) -> requests.Response:

@@ -1,7 +1,7 @@
 """The settings of the test run: waule's own, under an environment that no machine's `.env` or shell can change.
 
-Only `DATABASE_URL` is taken over (which database to test on). The same environment is given to every process that a
-test starts (`ENVIRONMENT`).
+Only `DATABASE_URL` and `DATABASE_POOLER` are taken over (which database to test on). The same environment is given to
+every process that a test starts (`ENVIRONMENT`).
 """
 
 import os
@@ -23,6 +23,7 @@ INTERNAL_SECRET = "test-internal-secret-4f1c9a7be2d05836"
 ENVIRONMENT = {
     "WAULE_ENV_FILE": str(RUN_DIR / "no-such-env-file"),
     "DATABASE_URL": os.environ.get("DATABASE_URL") or f"sqlite:///{RUN_DIR / 'unused.sqlite3'}",
+    "DATABASE_POOLER": os.environ.get("DATABASE_POOLER", ""),
     "DEBUG": "false",
     "SECRET_KEY": "test-secret-key-0b6f6c39c2a74e8d9f1e5a7d3c2b1a09",
     "JWT_SECRET": "test-jwt-secret-91d7c04be8a3f652",
@@ -38,10 +39,8 @@ for _name in re.findall(r"(?m)^#?\s?([A-Z][A-Z0-9_]+)=", (PROJECT / ".env.exampl
 os.environ.update(ENVIRONMENT)
 
 from waule.settings import *  # noqa: E402, F403
-from waule.settings import DATABASES  # noqa: E402
 
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # a slow hash protects nobody here
+WHITENOISE_USE_FINDERS = False  # each test's client would look for all static files; servers have settings of their own
 # A heartbeat has a connection of its own, which does not see the row of a test that never commits: it must not come by.
 JOB_LEASE_SECONDS = 3600
-if DATABASES["default"]["ENGINE"].endswith("postgresql"):
-    DATABASES["default"]["TEST"] = {"NAME": RUN}

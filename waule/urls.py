@@ -2,35 +2,40 @@
 
 from django.contrib import admin
 from django.urls import include, path
-from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerSplitView
+from drf_spectacular.views import SpectacularSwaggerSplitView
 
-from aiservices import urls_credentials
-from waule import media_view, views
+import waule.console.lists  # noqa: F401  (registers the pages)
+from aiservices.api import urls_credentials, urls_v1
+from waule.console.site import console_site
+from waule.site import views
+from waule.site.schema_view import SchemaView
 
 urlpatterns = [
     path("", views.home),
     path("admin", views.home),
     path("admin/i18n/", include("django.conf.urls.i18n")),
     path("admin/", admin.site.urls),
+    path("console", views.console_home),
+    path("console/", console_site.urls),
     path("healthz", views.healthz),
     path("readyz", views.readyz),
     path("metrics", views.metrics),
-    path("media/<path:path>", media_view.media),
-    path("api/schema", SpectacularJSONAPIView.as_view(), name="schema"),
+    path("media/<path:path>", views.media),
+    path("api/schema", SchemaView.as_view(), name="schema"),
     path("api/docs", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs"),
-    path("internal/", include("billing.urls_internal")),
-    path("internal/", include("tenants.urls_internal")),
+    path("internal/", include("billing.api.urls_internal")),
     path("internal/", include("storage.urls_internal")),
+    *urls_v1.bare,
     path("api/", include("tenants.urls_api")),
-    path("api/", include("billing.urls_api")),
-    path("internal/", include("aiservices.urls_internal")),
+    path("api/", include("billing.api.urls_platform")),
+    path("internal/", include("aiservices.api.urls_internal")),
     path("internal/", include(urls_credentials.internal)),
     path("api/admin/ai-services/", include(urls_credentials.staff)),
-    path("api/", include("aiservices.urls_api")),
-    path("v1/", include("aiservices.urls_v1")),
+    path("api/", include("aiservices.api.urls_platform")),
+    path("v1/", include("aiservices.api.urls_v1")),
 ]
 
-handler400 = "waule.views.bad_request"
-handler403 = "waule.views.forbidden"
-handler404 = "waule.views.not_found"
-handler500 = "waule.views.server_error"
+handler400 = "waule.site.views.bad_request"
+handler403 = "waule.site.views.forbidden"
+handler404 = "waule.site.views.not_found"
+handler500 = "waule.site.views.server_error"

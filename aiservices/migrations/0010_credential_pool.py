@@ -3,7 +3,7 @@
 import django.utils.timezone
 from django.db import migrations, models
 
-import waule.ids
+import waule.core.ids
 
 
 class Migration(migrations.Migration):
@@ -15,7 +15,7 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name="CredentialLease",
             fields=[
-                ("id", models.UUIDField(default=waule.ids.uuid7, editable=False, primary_key=True, serialize=False)),
+                ("id", models.UUIDField(default=waule.core.ids.uuid7, editable=False, primary_key=True, serialize=False)),
                 ("provider", models.CharField(max_length=8, verbose_name="provider")),
                 ("credential_id", models.UUIDField(verbose_name="credential")),
                 ("model", models.CharField(blank=True, default="", max_length=64, verbose_name="model")),

@@ -2,14 +2,15 @@
 
 from django.db import migrations
 
-from waule.encryption import EncryptedTextField
+from waule.core.crypto.encryption import EncryptedTextField, Secret, reveal
 
 
 def copy(source, target):
     def run(apps, schema_editor):
-        tokens = apps.get_model("aiservices", "SoraToken")._base_manager
-        for token in tokens.all():
-            tokens.filter(pk=token.pk).update(**{target: getattr(token, source)})
+        for token in apps.get_model("aiservices", "SoraToken")._base_manager.all():
+            value = getattr(token, source)
+            setattr(token, target, reveal(value) if isinstance(value, Secret) else value)
+            token.save(update_fields=[target])
 
     return run
 

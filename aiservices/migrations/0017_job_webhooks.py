@@ -2,7 +2,7 @@
 
 from django.db import migrations, models
 
-import waule.encryption
+import waule.core.crypto.encryption
 
 
 class Migration(migrations.Migration):
@@ -14,7 +14,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name="generationinput",
             name="webhook_secret",
-            field=waule.encryption.EncryptedTextField(blank=True, null=True),
+            field=waule.core.crypto.encryption.EncryptedTextField(blank=True, null=True),
         ),
         migrations.AddField(
             model_name="generationinput",

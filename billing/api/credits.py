@@ -6,16 +6,12 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from billing import services
-from billing.api.uses import ACTOR, TargetBody, target_of
-from billing.models import GRANT_KINDS, Kind
-from waule.api_base import (
-    BodySerializer,
-    Integer,
-    InternalViewSet,
-    Text,
-    answer,
-    idempotency_key,
-)
+from billing.api import schema
+from billing.api.uses import TargetBody, target_of
+from billing.ledger.models import GRANT_KINDS, Kind
+from waule.core.auth.internal_auth import actor_of
+from waule.core.http.api_base import InternalViewSet, answer, idempotency_key
+from waule.core.http.fields import BodySerializer, Integer, Text
 
 
 class RefundBody(BodySerializer):
@@ -34,14 +30,16 @@ REFUND, GRANT = RefundBody(), GrantBody()
 
 
 class RefundViewSet(InternalViewSet):
-    @extend_schema(request=RefundBody, responses=dict, operation_id="refund")
+    scope = "billing"
+
+    @extend_schema(request=RefundBody, responses={200: schema.RefundMade}, operation_id="refund")
     def create(self, request: Request) -> Response:
         fields = self.read_body(request, REFUND)
         result = services.refund(
             charge_id=fields["chargeId"],
             credits=fields.get("credits"),
             reason=fields["reason"],
-            actor=ACTOR,
+            actor=actor_of(request),
             idempotency_key=idempotency_key(request, required="credits" in fields),
         )
         return answer(
@@ -56,7 +54,9 @@ class RefundViewSet(InternalViewSet):
 
 
 class GrantViewSet(InternalViewSet):
-    @extend_schema(request=GrantBody, responses=dict, operation_id="grant")
+    scope = "billing"
+
+    @extend_schema(request=GrantBody, responses={200: schema.GrantMade}, operation_id="grant")
     def create(self, request: Request) -> Response:
         fields = self.read_body(request, GRANT)
         result = services.grant(
@@ -64,7 +64,7 @@ class GrantViewSet(InternalViewSet):
             credits=fields["credits"],
             kind=Kind(fields["type"]),
             reason=fields["reason"],
-            actor=ACTOR,
+            actor=actor_of(request),
             idempotency_key=idempotency_key(request, required=True),
         )
         return answer({"success": True, "entryId": str(result.entry.id), "balance": result.balance}, replayed=result.replayed)

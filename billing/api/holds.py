@@ -5,20 +5,16 @@ from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from billing import selectors, services
-from billing.api.uses import ACTOR, WIRE_INPUTS, ChargeBody, owner, priced, target_of, use_of
-from billing.models import Charge
-from waule.api_base import (
-    BodySerializer,
-    Integer,
-    InternalViewSet,
-    Seconds,
-    Text,
-    answer,
-    idempotency_key,
-    iso,
-)
-from waule.errors import NotFound
+from billing import services
+from billing.api import schema
+from billing.api.sizes import PricedSize
+from billing.api.uses import WIRE_INPUTS, ChargeBody, owner, priced, target_of, use_of
+from billing.ledger import selectors
+from billing.ledger.models import Charge
+from waule.core.auth.internal_auth import actor_of
+from waule.core.errors import NotFound
+from waule.core.http.api_base import InternalViewSet, answer, idempotency_key
+from waule.core.http.fields import BodySerializer, Integer, Seconds, Text, iso
 
 
 class HoldBody(ChargeBody):
@@ -28,7 +24,7 @@ class HoldBody(ChargeBody):
 class CaptureBody(BodySerializer):
     quantity = Integer(min_value=1, max_value=1000, required=False)
     duration = Seconds(required=False)
-    resolution = Text(max_length=64, allow_blank=True, required=False)
+    resolution = PricedSize()
     mode = Text(max_length=64, allow_blank=True, required=False)
     operationType = Text(max_length=64, allow_blank=True, required=False)
     characterCount = Integer(min_value=1, max_value=10_000_000, required=False)
@@ -44,13 +40,15 @@ HOLD, CAPTURE, RELEASE = HoldBody(), CaptureBody(), HoldReleaseBody()
 class HoldViewSet(InternalViewSet):
     """Holds: credits set aside before a long job."""
 
-    @extend_schema(request=HoldBody, responses=dict, operation_id="hold")
+    scope = "billing"
+
+    @extend_schema(request=HoldBody, responses={201: schema.HoldMade}, operation_id="hold")
     def create(self, request: Request) -> Response:
         fields = self.read_body(request, HOLD)
         result = services.hold(
             target=target_of(fields),
             use=use_of(fields),
-            actor=ACTOR,
+            actor=actor_of(request),
             expires_in_seconds=fields.get("expiresIn", 3600),
             idempotency_key=idempotency_key(request),
         )
@@ -67,11 +65,11 @@ class HoldViewSet(InternalViewSet):
             replayed=result.replayed,
         )
 
-    @extend_schema(request=CaptureBody, responses=dict, operation_id="hold_capture")
+    @extend_schema(request=CaptureBody, responses={200: schema.HoldCaptured}, operation_id="hold_capture")
     def capture(self, request: Request, hold_id: str) -> Response:
         fields = self.read_body(request, CAPTURE) if has_body(request) else {}
         changes = {house: fields[wire] for wire, house in WIRE_INPUTS.items() if wire in fields}
-        result = services.capture(hold_id=hold_id, use_changes=changes, actor=ACTOR)
+        result = services.capture(hold_id=hold_id, use_changes=changes, actor=actor_of(request))
         return answer(
             {
                 "success": True,
@@ -84,15 +82,15 @@ class HoldViewSet(InternalViewSet):
             replayed=result.replayed,
         )
 
-    @extend_schema(request=HoldReleaseBody, responses=dict, operation_id="hold_release")
+    @extend_schema(request=HoldReleaseBody, responses={200: schema.HoldReleased}, operation_id="hold_release")
     def release(self, request: Request, hold_id: str) -> Response:
         fields = self.read_body(request, RELEASE) if has_body(request) else {}
-        result = services.release(hold_id=hold_id, reason=fields.get("reason", ""), actor=ACTOR)
+        result = services.release(hold_id=hold_id, reason=fields.get("reason", ""), actor=actor_of(request))
         return answer(
             {"success": True, "creditsReleased": result.credits_released, "balance": result.balance}, replayed=result.replayed
         )
 
-    @extend_schema(responses=dict, operation_id="hold_retrieve")
+    @extend_schema(responses={200: schema.HoldDetail}, operation_id="hold_retrieve")
     def retrieve(self, request: Request, hold_id: str) -> Response:
         hold = selectors.find_hold(hold_id)
         if hold is None:

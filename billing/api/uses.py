@@ -3,31 +3,25 @@
 from decimal import Decimal
 from typing import Any
 
-from django.utils.translation import gettext_lazy as _
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from billing import pricing
-from billing.models import Charge, Hold, Use
-from billing.uses import Target, UseRequest
-from tenants.selectors import find_key_of
-from waule.api_base import (
-    BodySerializer,
-    Integer,
-    JSONObject,
-    Seconds,
-    Text,
-    iso,
-)
-from waule.errors import InvalidRequest
+from billing.api.sizes import PricedSize
+from billing.catalog import pricing
+from billing.catalog.usage import UsageRequest, unknown_key
+from billing.ledger.fast_path import Posted
+from billing.ledger.models import Charge, Hold, Use
+from tenants.principal import OF_KEY, Principal
+from waule.core.errors import InvalidRequest
+from waule.core.http.fields import BodySerializer, Integer, JSONObject, Seconds, Text, iso
+from waule.core.ids import parse_uuid
 
 MAX_METADATA_BYTES = 4096
-ACTOR = "gateway"
 
 
 @extend_schema_field({"type": "string", "enum": ["user", "tenant"]})
 class TargetTypeField(serializers.Field[str, Any, Any, Any]):
-    """`user` or `tenant`; the text of its refusal is the contract's."""
+    """`user` or `tenant`; the text of its rejection is the contract's."""
 
     def to_internal_value(self, data: Any) -> str:
         if data not in ("user", "tenant") or not isinstance(data, str):
@@ -54,7 +48,7 @@ class UseBody(BodySerializer):
     operation = Text(max_length=64, min_length=1, required=False)
     quantity = Integer(min_value=1, max_value=1000, required=False)
     duration = Seconds(required=False)
-    resolution = Text(max_length=64, allow_blank=True, required=False)
+    resolution = PricedSize()
     mode = Text(max_length=64, allow_blank=True, required=False)
     operationType = Text(max_length=64, allow_blank=True, required=False)
     characterCount = Integer(min_value=1, max_value=10_000_000, required=False)
@@ -84,35 +78,35 @@ WIRE_USE = WIRE_INPUTS | {
 }
 
 
-def target_of(fields: dict[str, Any]) -> Target:
-    """Whose account it is.
+def target_of(fields: dict[str, Any]) -> Principal:
+    """Whose account it is. That a key is the tenant's is checked where the tenant is looked up.
 
     Raises:
-        InvalidRequest: `apiKeyId` is no key of this tenant.
+        InvalidRequest: `apiKeyId` cannot be a key of this target.
     """
     kind, owner_id, key_id = fields["targetType"], fields["targetId"], fields.get("apiKeyId")
     if key_id is None:
-        return Target(kind, owner_id)
-    key = find_key_of(owner_id, key_id) if kind == "tenant" else None
+        return Principal(kind, owner_id)
+    key = parse_uuid(key_id) if kind == "tenant" else None
     if key is None:
-        raise InvalidRequest.of_field("apiKeyId", _("This tenant has no key %(key)s.") % {"key": key_id})
-    return Target(kind, owner_id, key.mode, key.id)
+        raise unknown_key(key_id)
+    return Principal(kind, owner_id, OF_KEY, key)
 
 
-def use_of(fields: dict[str, Any]) -> UseRequest:
-    return UseRequest(**{house: fields[wire] for wire, house in WIRE_USE.items() if wire in fields})
+def use_of(fields: dict[str, Any]) -> UsageRequest:
+    return UsageRequest(**{house: fields[wire] for wire, house in WIRE_USE.items() if wire in fields})
 
 
-def usage_record(use: Use) -> dict[str, Any]:
+def usage_record(use: Use | Posted) -> dict[str, Any]:
     inputs = pricing.inputs_from_json(use.use)
     return {
-        "id": str(use.id),
+        "id": str(use.id) if use.id else None,  # none yet: waule alone charges, and has not done so
         "modelId": str(use.model_id) if use.model_id else None,
         "operation": use.operation,
         "quantity": use.quantity,
         "duration": plain_number(inputs.duration),
-        "resolution": inputs.resolution or None,
-        "creditsCharged": use.credits,  # type: ignore[attr-defined]
+        "resolution": inputs.resolution.text or None,
+        "creditsCharged": use.credits,  # type: ignore[union-attr]
         "createdAt": iso(use.created_at),
     }
 

@@ -2,7 +2,7 @@
 
 from django.db import migrations
 
-from waule.append_only import create_triggers, drop_triggers
+from waule.core.db.append_only import create_triggers, drop_triggers
 
 ENTRY = "billing_ledgerentry"
 ENTRY_CLASH = (

@@ -3,7 +3,7 @@
 import django.utils.timezone
 from django.db import migrations, models
 
-from waule.append_only import create_triggers, drop_triggers
+from waule.core.db.append_only import create_triggers, drop_triggers
 
 TABLE = "billing_catalogversion"
 CLASH = "id = NEW.id OR number = NEW.number"

@@ -4,85 +4,61 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.db import connection
-
-from billing import pricing
-from billing.budgets import Pending, budgets_for, refuse_if_over
-from billing.catalog import Catalog
-from billing.ledger import Books
-from billing.models import Use
-from billing.permissions import Admission, admit
-from billing.selectors import TargetRow, open_holds_and_running
-from billing.uses import UseRequest
+from billing.budgets.limits import Pending, budgets_for, reject_if_over
+from billing.catalog import pricing
+from billing.catalog.current import Catalog
+from billing.catalog.offers import snapshot, use_to_json
+from billing.catalog.usage import UsageRequest
+from billing.ledger.posting import Posting
+from billing.ledger.selectors import open_holds_and_running
+from billing.ledger.targets import AccountRow
+from billing.services.permissions import Admission, admit
 from tenants.models import Mode
 
 
-def admit_locked(books: Books, row: TargetRow, use: UseRequest, catalog: Catalog, *, bond: UUID | None = None) -> Admission:
+def admit_locked(
+    posting: Posting, row: AccountRow, use: UsageRequest, catalog: Catalog, *, link: UUID | None = None
+) -> Admission:
     admission = admit(
         target=row,
         use=use,
         model=use.resolved(catalog),
         catalog=catalog,
-        now=books.now,
-        usage=lambda day, scope: books.usage(row.account_id, day, scope),
-        running=lambda: open_holds_and_running(row.account_id, but=bond) + books.new_holds(row.account_id),
+        now=posting.now,
+        usage=lambda day, scope: posting.usage(row.account_id, day, scope),
+        running=lambda: open_holds_and_running(row.account_id, but=link) + posting.new_holds(row.account_id),
     )
     if row.has_budgets and admission.credits:
-        _refuse_if_over_budget(books, row, admission.credits)
+        _reject_if_over_budget(posting, row, admission.credits)
     return admission
 
 
-class _NeedsBooks(Exception):
-    """This use counts, or is counted against: that is done under the account's lock."""
-
-
-def _needs_books(*_arguments: Any) -> Any:
-    raise _NeedsBooks
-
-
-def admit_at_once(row: TargetRow, use: UseRequest, catalog: Catalog, now: datetime) -> Admission | None:
-    """What one statement can take, where the database can: a price, and no budget, counter or limit. Else None: ask the books.
-
-    Raises:
-        those of `billing.permissions.admit`.
-    """
-    if connection.vendor != "postgresql" or row.has_budgets:
-        return None
-    model = use.resolved(catalog)
-    try:
-        admission = admit(target=row, use=use, model=model, catalog=catalog, now=now, usage=_needs_books, running=_needs_books)
-    except _NeedsBooks:
-        return None
-    return admission if admission.credits and not admission.counted_day else None
-
-
-def _refuse_if_over_budget(books: Books, row: TargetRow, credits: int) -> None:
+def _reject_if_over_budget(posting: Posting, row: AccountRow, credits: int) -> None:
     """Under the account's lock, so that two uses cannot both take a budget's last credits."""
 
     def pending(api_key_id: UUID | None) -> Pending:
-        used, held = books.unwritten(row.account_id, api_key_id=api_key_id)
+        used, held = posting.unwritten(row.account_id, api_key_id=api_key_id)
         # Of the whole account the figure that is `held` below has the new holds in it already.
         return Pending(used, held if api_key_id else 0)
 
-    refuse_if_over(
-        budgets_for(row.id, row.api_key_id, is_live=row.mode == Mode.LIVE),
+    reject_if_over(
+        budgets_for(row.owner_id, row.owner.api_key_id, is_live=row.owner.mode == Mode.LIVE),
         row.account_id,
         credits,
-        now=books.now,
-        held=books.accounts[row.account_id].held,
-        expired=list(books.expired_holds),
+        now=posting.now,
+        held=posting.accounts[row.account_id].held,
         pending=pending,
     )
 
 
 def use_fields(
-    use: UseRequest,
+    use: UsageRequest,
     catalog: Catalog,
     admission: Admission,
     now: datetime,
     actor: str,
     idempotency_key: str | None,
-    mark: str,
+    request_hash: str,
 ) -> dict[str, Any]:
     model = use.resolved(catalog)
     return {
@@ -90,34 +66,25 @@ def use_fields(
         "operation": use.operation,
         "quantity": use.quantity,
         "is_free": admission.is_free,
-        "use": _use_to_json(use),
-        "snapshot": _snapshot(admission.rule, admission.steps, catalog.version),
+        "use": use_to_json(use),
+        "snapshot": snapshot(admission.rule, admission.steps, catalog.version),
         "counted_day": admission.counted_day,
         "counted_scope": admission.counted_scope,
         "counted_free": admission.counted_free,
         "metadata": use.metadata,
         "idempotency_key": idempotency_key,
-        "fingerprint": mark,
+        "fingerprint": request_hash,
         "actor": actor,
         "created_at": now,
     }
 
 
-def _use_to_json(use: UseRequest) -> dict[str, Any]:
-    """The inputs of the price and the scopes it was looked up by."""
-    return pricing.inputs_to_json(use.inputs()) | {
-        name: value for name, value in (("nodeType", use.node_type), ("moduleType", use.module_type)) if value
-    }
+def price_by_snapshot(snapshot: dict[str, Any], inputs: pricing.Inputs) -> pricing.Quote:
+    """What a use costs by the prices that were in force when it was held or charged.
 
-
-def _snapshot(rule: pricing.Rule | None, steps: tuple[pricing.Step, ...], catalog_version: int) -> dict[str, Any]:
-    return {
-        "catalogVersion": catalog_version,
-        "rule": pricing.rule_to_json(rule) if rule else None,
-        "steps": pricing.steps_to_json(steps),
-    }
-
-
-def model_name(catalog: Catalog, use: Use) -> str:
-    model = catalog.models.get(use.model_id) if use.model_id else None
-    return model.name if model else str(use.use.get("nodeType") or use.use.get("moduleType") or "")
+    Raises:
+        A PricingError.
+    """
+    if snapshot["rule"] is None:
+        return pricing.default_price(inputs)
+    return pricing.price(pricing.rule_from_json(snapshot["rule"]), inputs)

@@ -2,30 +2,34 @@
 
 from dataclasses import dataclass
 
-from billing import pricing
-from billing.budgets import budgets_for, refuse_if_over
-from billing.catalog import current_catalog
+from billing.budgets.limits import budgets_for, reject_if_over
+from billing.catalog import pricing
+from billing.catalog.current import current_catalog
+from billing.catalog.offers import price_of
+from billing.catalog.usage import UsageRequest, check_names_something, check_target_and_use
 from billing.errors import InsufficientCredits, PricingError
-from billing.ledger import database_now
-from billing.permissions import admit, price_of
-from billing.selectors import balance_of, find_target, open_holds_and_running, usage_of
-from billing.uses import Target, UseRequest, check_names_something, check_target_and_use
+from billing.ledger.balances import balance_of
+from billing.ledger.posting import database_now
+from billing.ledger.selectors import open_holds_and_running, usage_of
+from billing.ledger.targets import find_target
+from billing.services.permissions import admit
 from tenants.models import Mode
-from waule.errors import WauleError
+from tenants.principal import Principal
+from waule.core.errors import WauleError
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a charge would take. `refusal` is why it would be refused, where it would."""
+    """What a charge would take. `rejection` is why it would be refused, where it would."""
 
     credits: int
     is_free: bool
     rule: pricing.Rule | None
     steps: tuple[pricing.Step, ...]
-    refusal: WauleError | None = None
+    rejection: WauleError | None = None
 
 
-def estimate(*, target: Target | None, use: UseRequest) -> Estimate:
+def estimate(*, target: Principal | None, use: UsageRequest) -> Estimate:
     """What a charge would take, or why it would be refused. Moves nothing.
 
     Raises:
@@ -51,24 +55,24 @@ def estimate(*, target: Target | None, use: UseRequest) -> Estimate:
             running=lambda: open_holds_and_running(row.account_id),
         )
         if row.has_budgets and admission.credits:
-            budgets = budgets_for(row.id, row.api_key_id, is_live=row.mode == Mode.LIVE)
-            refuse_if_over(budgets, row.account_id, admission.credits, now=database_now(), held=balance_of(row.account_id).held)
+            budgets = budgets_for(row.owner_id, row.owner.api_key_id, is_live=row.owner.mode == Mode.LIVE)
+            reject_if_over(budgets, row.account_id, admission.credits, now=database_now(), held=balance_of(row.account_id).held)
     except PricingError:
         raise
-    except WauleError as refusal:
+    except WauleError as rejection:
         try:
             rule, quote = price_of(catalog, use, model)
         except PricingError:
-            return Estimate(0, False, None, (), refusal)
-        return Estimate(quote.credits, quote.is_free, rule, quote.steps, refusal)
+            return Estimate(0, False, None, (), rejection)
+        return Estimate(quote.credits, quote.is_free, rule, quote.steps, rejection)
     available = balance_of(row.account_id).spendable
     lacking = InsufficientCredits(required=admission.credits, available=available) if admission.credits > available else None
     return Estimate(admission.credits, admission.is_free, admission.rule, admission.steps, lacking)
 
 
-def check_use(*, target: Target, use: UseRequest) -> Estimate:
+def check_use(*, target: Principal, use: UsageRequest) -> Estimate:
     """As `estimate`, but raises what the charge would raise."""
     result = estimate(target=target, use=use)
-    if result.refusal is not None:
-        raise result.refusal
+    if result.rejection is not None:
+        raise result.rejection
     return result

@@ -1,18 +1,21 @@
 """Credits given, and balances corrected by hand."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from django.db import transaction
 from django.utils.translation import gettext as _
 
-from billing.ledger import Books
-from billing.models import GRANT_KINDS, MAX_CREDITS, MAX_REASON_LENGTH, Account, Kind, LedgerEntry
-from billing.selectors import find_target
+from billing.catalog.usage import fingerprint
+from billing.ledger.models import GRANT_KINDS, MAX_CREDITS, MAX_REASON_LENGTH, Account, Kind, LedgerEntry
+from billing.ledger.posting import Posting
+from billing.ledger.targets import find_target
 from billing.services.replays import once
-from billing.uses import Target, fingerprint
-from waule.errors import IdempotencyKeyReused, InvalidRequest, NotFound
-from waule.fail_points import reach
-from waule.transactions import retried
+from tenants import audit
+from tenants.principal import Principal
+from waule.core.db.transactions import retried
+from waule.core.errors import IdempotencyKeyReused, InvalidRequest, NotFound
+from waule.core.fail_points import failpoint
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,7 @@ class GrantResult:
 
 
 def grant(
-    *, target: Target, credits: int, kind: Kind, reason: str, actor: str, idempotency_key: str | None = None
+    *, target: Principal, credits: int, kind: Kind, reason: str, actor: str, idempotency_key: str | None = None
 ) -> GrantResult:
     """Adds credits.
 
@@ -35,7 +38,8 @@ def grant(
     if kind not in GRANT_KINDS:
         raise InvalidRequest.of_field("type", _("Give one of: %(kinds)s.") % {"kinds": ", ".join(GRANT_KINDS)})
     account_id = find_target(target).account_id
-    return _move(account_id=account_id, amount=credits, kind=kind, reason=reason, actor=actor, idempotency_key=idempotency_key)
+    moved: dict[str, Any] = {"account_id": account_id, "amount": credits, "kind": kind, "reason": reason, "actor": actor}
+    return _move(action="credits.grant", idempotency_key=idempotency_key, **moved)
 
 
 def adjust(*, account_id: int, credits: int, reason: str, actor: str, idempotency_key: str | None = None) -> GrantResult:
@@ -51,36 +55,46 @@ def adjust(*, account_id: int, credits: int, reason: str, actor: str, idempotenc
     if not Account.objects.filter(id=account_id).exists():
         raise NotFound(_("There is no account %(id)s.") % {"id": account_id})
     key = f"adjust:{idempotency_key}" if idempotency_key else None
-    return _move(account_id=account_id, amount=credits, kind=Kind.ADMIN, reason=reason, actor=actor, idempotency_key=key)
+    moved: dict[str, Any] = {"account_id": account_id, "amount": credits, "kind": Kind.ADMIN, "reason": reason, "actor": actor}
+    return _move(action="credits.adjust", idempotency_key=key, **moved)
 
 
 @retried
-def _move(*, account_id: int, amount: int, kind: Kind, reason: str, actor: str, idempotency_key: str | None) -> GrantResult:
-    mark = fingerprint({"amount": amount, "kind": str(kind), "reason": reason})
+def _move(
+    *, action: str, account_id: int, amount: int, kind: Kind, reason: str, actor: str, idempotency_key: str | None
+) -> GrantResult:
+    request_hash = fingerprint({"amount": amount, "kind": str(kind), "reason": reason})
 
     def replay() -> GrantResult | None:
         if idempotency_key is None:
             return None
         first = LedgerEntry.objects.filter(account_id=account_id, idempotency_key=idempotency_key).first()
-        if first is not None and first.fingerprint != mark:
+        if first is not None and first.fingerprint != request_hash:
             raise IdempotencyKeyReused
         return GrantResult(first, first.spendable, replayed=True) if first else None
 
     @transaction.atomic(durable=True)
     def take() -> GrantResult:
-        books = Books([account_id])
-        account = books.accounts[account_id]
-        entry = books.post(
+        posting = Posting([account_id])
+        account = posting.accounts[account_id]
+        entry = posting.post(
             account,
             kind=kind,
             amount=amount,
             description=reason[:MAX_REASON_LENGTH],
             actor=actor,
             idempotency_key=idempotency_key,
-            fingerprint=mark,
+            fingerprint=request_hash,
         )
-        books.write()
-        reach("grant.before_commit")
+        posting.write()
+        audit.record(
+            actor=actor,
+            action=action,
+            target=Account.objects.select_related("tenant", "user").get(id=account_id),
+            reason=reason,
+            after={"credits": amount, "kind": str(kind), "balance": account.spendable},
+        )
+        failpoint("grant.before_commit")
         return GrantResult(entry, account.spendable)
 
     return once(take, replay)

@@ -1,43 +1,47 @@
 """Holds: credits set aside, then captured, released or expired; each ends once, by whoever comes first."""
 
 import dataclasses
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from django.db import connection, transaction
+from django.db import IntegrityError, connection, transaction
 from django.utils.translation import gettext as _
 
-from billing import pricing
-from billing.at_once import hold_at_once
-from billing.book_rows import LockedAccount
-from billing.catalog import current_catalog
+from billing.catalog import pricing
+from billing.catalog.current import current_catalog, kept_catalog
+from billing.catalog.usage import UsageRequest, check_target_and_use
 from billing.errors import HoldEnded, InsufficientCredits
-from billing.ledger import Books, database_now, due_holds
-from billing.models import MAX_REASON_LENGTH, Charge, Hold, Kind
-from billing.permissions import FREE_STEPS, Admission
-from billing.selectors import find_target
-from billing.services.admission import admit_at_once, admit_locked, use_fields
+from billing.ledger import fast_path
+from billing.ledger.expiry import due_holds
+from billing.ledger.fast_path import Posted
+from billing.ledger.models import MAX_REASON_LENGTH, Charge, Hold, Kind
+from billing.ledger.posting import Posting, database_now
+from billing.ledger.rows import LockedAccount
+from billing.ledger.targets import find_target
+from billing.services.admission import admit_locked, price_by_snapshot, use_fields
+from billing.services.permissions import FREE_STEPS, Admission
 from billing.services.replays import first_of_key, once
-from billing.uses import Target, UseRequest, check_target_and_use
-from waule.errors import NotFound
-from waule.fail_points import reach
-from waule.ids import parse_uuid
-from waule.prepared import PreparedQuery
-from waule.transactions import durable, retried
+from tenants.principal import Principal
+from waule.core.db.prepared import PreparedQuery
+from waule.core.db.transactions import durable, in_current_transaction, retried
+from waule.core.errors import NotFound
+from waule.core.fail_points import failpoint
+from waule.core.ids import parse_uuid
 
 
 @dataclass(frozen=True)
 class HoldResult:
-    hold: Hold
+    hold: Hold | Posted
     balance: int
     replayed: bool = False
 
 
 @dataclass(frozen=True)
 class CaptureResult:
-    charge: Charge
+    charge: Charge | Posted
     credits_released: int
     balance: int
     replayed: bool = False
@@ -53,8 +57,8 @@ class ReleaseResult:
 
 def hold(
     *,
-    target: Target,
-    use: UseRequest,
+    target: Principal,
+    use: UsageRequest,
     actor: str,
     expires_in_seconds: int = 3600,
     idempotency_key: str | None = None,
@@ -78,51 +82,68 @@ def hold(
 
 @retried
 def _hold(
-    *, target: Target, use: UseRequest, actor: str, expires_in_seconds: int, idempotency_key: str | None, pinned: bool
+    *, target: Principal, use: UsageRequest, actor: str, expires_in_seconds: int, idempotency_key: str | None, pinned: bool
+) -> HoldResult:
+    """As a charge: one statement, else the long way."""
+    order = fast_path.order_of(
+        kept_catalog(), target, use, actor=actor, idempotency_key=idempotency_key, expires_in_seconds=expires_in_seconds
+    )
+    if order is not None:
+        with suppress(IntegrityError):
+            if (made := fast_path.hold(order, seconds=expires_in_seconds, pinned=pinned)) is not None:
+                failpoint("hold.after_commit")
+                return HoldResult(made, made.spendable_after)
+    return _hold_the_long_way(
+        target=target,
+        use=use,
+        actor=actor,
+        expires_in_seconds=expires_in_seconds,
+        idempotency_key=idempotency_key,
+        pinned=pinned,
+    )
+
+
+def _hold_the_long_way(
+    *, target: Principal, use: UsageRequest, actor: str, expires_in_seconds: int, idempotency_key: str | None, pinned: bool
 ) -> HoldResult:
     row = find_target(target)
     catalog = current_catalog(row.catalog_version)
-    mark = use.fingerprint(catalog, expires_in_seconds=expires_in_seconds, **target.marks) if idempotency_key else ""
+    request_hash = (
+        use.fingerprint(catalog, expires_in_seconds=expires_in_seconds, **target.fingerprint_fields) if idempotency_key else ""
+    )
 
     def replay() -> HoldResult | None:
-        first = first_of_key(Hold, row.account_id, idempotency_key, mark)
+        first = first_of_key(Hold, row.account_id, idempotency_key, request_hash)
         return HoldResult(first, first.spendable_after, replayed=True) if first else None
 
     def new(admission: Admission, now: datetime) -> Hold:
         return Hold(
             account_id=row.account_id,
-            api_key_id=row.api_key_id,
+            api_key_id=row.owner.api_key_id,
             credits=admission.credits,
             expires_at=now + timedelta(seconds=expires_in_seconds),
             is_pinned=pinned,
-            **use_fields(use, catalog, admission, now, actor, idempotency_key, mark),
+            **use_fields(use, catalog, admission, now, actor, idempotency_key, request_hash),
         )
 
     @transaction.atomic(durable=True)
-    def take_with_books() -> HoldResult:
-        books = Books([row.account_id])
-        account = books.accounts[row.account_id]
-        admission = admit_locked(books, row, use, catalog)
+    def take() -> HoldResult:
+        posting = Posting([row.account_id])
+        account = posting.accounts[row.account_id]
+        admission = admit_locked(posting, row, use, catalog)
         if account.spendable < admission.credits:
             raise InsufficientCredits(required=admission.credits, available=account.spendable)
-        account.held += admission.credits
-        made = new(admission, books.now)
+        posting.reserve(account, admission.credits)
+        made = new(admission, posting.now)
         made.spendable_after = account.spendable
-        books.count_use(made, by=1)
-        books.add_hold(made)
-        books.write()
-        reach("hold.before_commit")
+        posting.count_use(made, by=1)
+        posting.add_hold(made)
+        posting.write()
+        failpoint("hold.before_commit")
         return HoldResult(made, account.spendable)
 
-    def take() -> HoldResult:
-        now = datetime.now(UTC)
-        admission = admit_at_once(row, use, catalog, now)
-        if admission is not None and hold_at_once(made := new(admission, now)):
-            return HoldResult(made, made.spendable_after)
-        return take_with_books()
-
     result = once(take, replay)
-    reach("hold.after_commit")
+    failpoint("hold.after_commit")
     return result
 
 
@@ -135,22 +156,45 @@ def capture(*, hold_id: str, use_changes: dict[str, Any] | None = None, actor: s
     Raises:
         NotFound: no such hold. HoldEnded: it was released or has expired. A PricingError for a final use without a price.
     """
-    result = _capture(hold_id=hold_id, use_changes=use_changes or {}, actor=actor)
-    reach("capture.after_commit")
+    result = (None if use_changes else _capture_as_held(hold_id, actor)) or _capture(
+        hold_id=hold_id, use_changes=use_changes or {}, actor=actor
+    )
+    failpoint("capture.after_commit")
     return result
+
+
+@retried
+def _capture_as_held(hold_id: str, actor: str) -> CaptureResult | None:
+    """The usual capture: the final use is the one held for, and so is its price. None: the long way has to be taken."""
+    key = parse_uuid(hold_id)
+    made = fast_path.capture(key, actor=actor) if key else None
+    return CaptureResult(made, 0, made.spendable_after) if made else None
 
 
 @durable
 def _capture(*, hold_id: str, use_changes: dict[str, Any], actor: str) -> CaptureResult:
-    books, account, ending = _open_hold(hold_id)
+    posting, account, ending = _open_hold(hold_id)
     if ending.state == Hold.State.CAPTURED:
         return CaptureResult(ending.charge, ending.credits_released, ending.spendable_at_end, replayed=True)
     if ending.state != Hold.State.HELD:
         raise _ended(ending)
+    made = post_capture(posting, ending, use_changes, actor=actor)
+    posting.write()
+    failpoint("capture.before_commit")
+    return CaptureResult(made, ending.credits_released, account.spendable)
+
+
+def post_capture(posting: Posting, ending: Hold, use_changes: dict[str, Any], *, actor: str) -> Charge:
+    """Notes the end of an open hold by the charge of its final use; the caller writes the posting.
+
+    Raises:
+        A PricingError for a final use without a price.
+    """
+    account = posting.accounts[ending.account_id]
     inputs = dataclasses.replace(pricing.inputs_from_json(ending.use), **use_changes)
-    quote = _price_by_snapshot(ending.snapshot, inputs)
+    quote = price_by_snapshot(ending.snapshot, inputs)
     final = 0 if ending.is_free else quote.credits
-    account.held -= ending.credits
+    posting.reserve(account, -ending.credits)
     taken = min(final, account.spendable)
     made = Charge(
         account_id=account.id,
@@ -169,16 +213,14 @@ def _capture(*, hold_id: str, use_changes: dict[str, Any], actor: str) -> Captur
         counted_free=ending.counted_free,
         metadata=ending.metadata,
         actor=actor,
-        created_at=books.now,
+        created_at=posting.now,
     )
     if taken:
-        books.post(account, kind=Kind.CONSUME, amount=-taken, description=made.operation or "capture", actor=actor, charge=made)
+        posting.post(account, kind=Kind.CONSUME, amount=-taken, description=made.operation or "capture", actor=actor, charge=made)
     made.spendable_after = account.spendable
-    books.add_charge(made)
-    books.end_hold(ending, Hold.State.CAPTURED, at=books.now, released=max(0, ending.credits - taken))
-    books.write()
-    reach("capture.before_commit")
-    return CaptureResult(made, ending.credits_released, account.spendable)
+    posting.add_charge(made)
+    posting.end_hold(ending, Hold.State.CAPTURED, at=posting.now, released=max(0, ending.credits - taken))
+    return made
 
 
 def release(*, hold_id: str, reason: str = "", actor: str) -> ReleaseResult:
@@ -192,32 +234,40 @@ def release(*, hold_id: str, reason: str = "", actor: str) -> ReleaseResult:
 
 @durable
 def _release(*, hold_id: str, reason: str, actor: str) -> ReleaseResult:
-    books, account, ending = _open_hold(hold_id)
+    posting, account, ending = _open_hold(hold_id)
     if ending.state == Hold.State.RELEASED:
         return ReleaseResult(ending, ending.credits_released, ending.spendable_at_end, replayed=True)
     if ending.state != Hold.State.HELD:
         raise _ended(ending)
-    account.held -= ending.credits
-    books.count_use(ending, by=-1)
+    posting.reserve(account, -ending.credits)
+    posting.count_use(ending, by=-1)
     ending.end_reason = reason[:MAX_REASON_LENGTH]
-    books.end_hold(ending, Hold.State.RELEASED, at=books.now, released=ending.credits)
-    books.write()
-    reach("release.before_commit")
+    posting.end_hold(ending, Hold.State.RELEASED, at=posting.now, released=ending.credits)
+    posting.write()
+    failpoint("release.before_commit")
     return ReleaseResult(ending, ending.credits_released, account.spendable)
 
 
-def _open_hold(hold_id: str) -> tuple[Books, LockedAccount, Hold]:
+release_in_transaction = in_current_transaction(_release)  # for a verb that does more in the same transaction
+
+
+def _open_hold(hold_id: str) -> tuple[Posting, LockedAccount, Hold]:
     """The hold with its account locked first, then itself; past its time it says `expired`."""
     key = parse_uuid(hold_id)
     found = _ACCOUNT_OF_HOLD.first(key) if key else None
     if found is None:
         raise NotFound(_("There is no hold %(id)s.") % {"id": hold_id})
     (account_id,) = found
-    books = Books([account_id])
+    posting = Posting([account_id])
+    assert key is not None
+    return posting, posting.accounts[account_id], locked_hold(posting, key)
+
+
+def locked_hold(posting: Posting, key: UUID) -> Hold:
+    """A hold of one of the posting's accounts, its row locked; past its time it says `expired`."""
     row = _LOCKED_HOLD.first(key)
-    assert key and row, "holds are never deleted"
-    ending = books.expired_holds.get(key) or Hold.from_db(connection.alias, _HOLD_FIELDS, row)
-    return books, books.accounts[account_id], ending
+    assert row, "holds are never deleted"
+    return posting.expired_holds.get(key) or Hold.from_db(connection.alias, _HOLD_FIELDS, row)
 
 
 _HOLD_FIELDS = [field.attname for field in Hold._meta.concrete_fields]
@@ -233,12 +283,6 @@ def _ended(ended: Hold) -> HoldEnded:
         state=ended.state,
         holdId=str(ended.id),
     )
-
-
-def _price_by_snapshot(snapshot: dict[str, Any], inputs: pricing.Inputs) -> pricing.Quote:
-    if snapshot["rule"] is None:
-        return pricing.default_price(inputs)
-    return pricing.price(pricing.rule_from_json(snapshot["rule"]), inputs)
 
 
 def _free_steps(snapshot: dict[str, Any]) -> tuple[pricing.Step, ...]:
@@ -259,8 +303,8 @@ def expire_holds(*, limit: int = 1000) -> int:
 
 @durable
 def _expire_holds_of(account_id: int) -> None:
-    Books([account_id]).write()
-    reach("expire.before_commit")
+    Posting([account_id]).write()
+    failpoint("expire.before_commit")
 
 
 @durable

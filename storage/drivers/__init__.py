@@ -1,34 +1,34 @@
 """Where files lie: a folder of this machine, an S3-compatible bucket, or one of Alibaba Cloud OSS.
 
-`driver_of(place)` gives the one that speaks to a place. All of them do the same six things (`base.Driver`).
+`driver_of(backend)` gives the one that speaks to a backend. All of them do the same six things (`base.Driver`).
 """
 
 from functools import lru_cache
 
-from storage.drivers.base import Driver, Place
+from storage.drivers.base import Backend, Driver
 
 LOCAL = "local"
 MAX_KEPT = 64  # clients kept ready, the longest unused goes first
 
 
 @lru_cache(maxsize=MAX_KEPT)
-def driver_of(place: Place) -> Driver:
-    """The driver of a place. The SDKs take long to load: one is imported when a place needs it.
+def driver_of(backend: Backend) -> Driver:
+    """The driver of a backend. The SDKs take long to load: one is imported when a place needs it.
 
     Raises:
-        BucketProblem: a setting of the place is missing.
+        BucketProblem: a setting of the backend is missing.
     """
-    if place.driver == "s3":
+    if backend.driver == "s3":
         from storage.drivers.s3 import S3Driver
 
-        return S3Driver(place)
-    if place.driver == "oss":
+        return S3Driver(backend)
+    if backend.driver == "oss":
         from storage.drivers.oss import OssDriver
 
-        return OssDriver(place)
+        return OssDriver(backend)
     from storage.drivers.local import LocalDriver
 
     return LocalDriver()
 
 
-__all__ = ["LOCAL", "Driver", "Place", "driver_of"]
+__all__ = ["LOCAL", "Backend", "Driver", "driver_of"]

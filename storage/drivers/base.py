@@ -23,8 +23,8 @@ TRIES = 3  # of one call, where the service was not reached, was busy or broke
 
 
 @dataclass(frozen=True)
-class Place:
-    """A bucket and the way into it.
+class Backend:
+    """Where files lie: this machine, or a bucket and the way into it.
 
     `is_operators`: the platform's own; else a tenant named its address. `is_public`: whoever has an object's URL may read it.
     """
@@ -54,9 +54,9 @@ class Listed(NamedTuple):
 
 
 class Driver(ABC):
-    """One place. Keys are paths without a slash at the front.
+    """Speaks to one backend. Keys are paths without a slash at the front.
 
-    Every method raises BucketProblem, whose `details.reason` says what is wrong with the place.
+    Every method raises BucketProblem, whose `details.reason` says what is wrong with the backend.
     """
 
     name: str
@@ -89,7 +89,7 @@ class Driver(ABC):
         """An address that opens the object without a key; where it is signed, for so many seconds."""
 
     def address(self, key: str) -> str:
-        """Its address without a signature: it opens the object only where the place is public."""
+        """Its address without a signature: it opens the object only where the backend is public."""
         return self.url(key, seconds=MIN_URL_SECONDS).partition("?")[0]
 
     @property
@@ -182,7 +182,7 @@ _REGION = re.compile(r"specified endpoint|signing region|region .* is wrong", re
 
 
 def problem(status: int, code: str, message: str) -> BucketProblem:
-    """What a refusal of the service means. Its own words are not repeated: they can hold what was signed."""
+    """What a rejection of the service means. Its own words are not repeated: they can hold what was signed."""
     if _REGION.search(message) or status == 301:
         return BucketProblem("region")
     reason = _REASONS.get(code) or {401: "denied", 403: "denied"}.get(status) or ("busy" if status >= 500 else "refused")

@@ -1,6 +1,7 @@
 """Files under MEDIA_ROOT, which waule (or a web server in front of it) serves."""
 
 import contextlib
+import errno
 import os
 import secrets
 import shutil
@@ -12,6 +13,7 @@ from django.conf import settings
 
 from storage.drivers.base import MAX_LISTED, Driver, Listed
 from storage.errors import BucketProblem
+from waule.core.files import PRIVATE_FILE, make_private_folder
 
 INCOMING = ".incoming"  # unfinished files; never served
 UNFINISHED_SECONDS = 24 * 3600  # no job takes so long: who was writing has died
@@ -21,21 +23,25 @@ class LocalDriver(Driver):
     name = "local"
 
     def put(self, key: str, source: bytes | Path, *, content_type: str) -> None:
-        """Writes the file whole or not at all. Its type is told by its name when it is served."""
+        """Writes the file whole or not at all, and leaves the source where it was then. Its name tells its type."""
         target = path_of(key)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        draft = incoming() / secrets.token_hex(16)
+        draft: Path | None = None
         try:
+            make_private_folder(target.parent)
+            draft = incoming() / secrets.token_hex(16)
             if isinstance(source, Path):
                 shutil.move(source, draft)
             else:
                 draft.write_bytes(source)
             with draft.open("rb") as file:
                 os.fsync(file.fileno())
-            draft.chmod(0o644)
+            draft.chmod(PRIVATE_FILE)
             draft.replace(target)
-        except BaseException:
-            draft.unlink(missing_ok=True)
+        except BaseException as error:
+            if draft is not None:
+                _undo(draft, source)
+            if isinstance(error, OSError):
+                raise disk_problem(error) from error
             raise
 
     def get(self, key: str, target: Path, *, part: tuple[int, int] | None = None) -> None:
@@ -48,9 +54,14 @@ class LocalDriver(Driver):
                 target.write_bytes(file.read(part[1] - part[0] + 1))
         except FileNotFoundError:
             raise BucketProblem("key") from None
+        except OSError as error:
+            raise disk_problem(error) from error
 
     def delete(self, key: str) -> None:
-        path_of(key).unlink(missing_ok=True)
+        try:
+            path_of(key).unlink(missing_ok=True)
+        except OSError as error:
+            raise disk_problem(error) from error
 
     def exists(self, key: str) -> bool:
         return path_of(key).is_file()
@@ -62,15 +73,36 @@ class LocalDriver(Driver):
         return f"{settings.PUBLIC_URL}{settings.MEDIA_URL}{key}"
 
 
+def disk_problem(error: OSError) -> BucketProblem:
+    """What a failure of the disk means."""
+    return BucketProblem("disk_full" if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else "disk")
+
+
+def _undo(draft: Path, source: bytes | Path) -> None:
+    """What was moved goes back, what was written goes."""
+    with contextlib.suppress(OSError):
+        if isinstance(source, Path) and draft.exists() and not source.exists():
+            shutil.move(draft, source)
+        else:
+            draft.unlink(missing_ok=True)
+
+
 def path_of(key: str) -> Path:
     """Where a key lies. Keys are ours: a hash below the owner's folder."""
     return Path(settings.MEDIA_ROOT) / key
 
 
 def incoming() -> Path:
-    """Where files lie before they are whole: on the same disk, and served to nobody."""
+    """Where files lie before they are whole: on the same disk, and served to nobody.
+
+    Raises:
+        BucketProblem: the folder cannot be made.
+    """
     folder = Path(settings.MEDIA_ROOT) / INCOMING
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        make_private_folder(folder)
+    except OSError as error:
+        raise disk_problem(error) from error
     return folder
 
 

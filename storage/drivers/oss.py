@@ -11,26 +11,26 @@ import alibabacloud_oss_v2 as sdk
 from alibabacloud_oss_v2 import exceptions
 from alibabacloud_oss_v2.types import HttpClient, HttpRequest, HttpResponse
 
-from storage.drivers.base import MAX_LISTED, TRIES, Driver, Line, Listed, Place, asked_range, problem, with_scheme
+from storage.drivers.base import MAX_LISTED, TRIES, Backend, Driver, Line, Listed, asked_range, problem, with_scheme
 from storage.errors import BucketProblem
 
 
 class OssDriver(Driver):
     name = "oss"
 
-    def __init__(self, place: Place) -> None:
-        place.require("bucket", "access_key_id", "access_key_secret", "region")
-        self.place = place
-        self.http = _Http(Line(is_operators=place.is_operators))
-        self.client = self._client(with_scheme(place.endpoint) if place.endpoint else None)
+    def __init__(self, backend: Backend) -> None:
+        backend.require("bucket", "access_key_id", "access_key_secret", "region")
+        self.backend = backend
+        self.http = _Http(Line(is_operators=backend.is_operators))
+        self.client = self._client(with_scheme(backend.endpoint) if backend.endpoint else None)
 
     def _client(self, endpoint: str | None, **options: Any) -> Any:
         return sdk.Client(
             sdk.config.Config(
-                region=self.place.region.removeprefix("oss-"),  # `oss-cn-beijing` is how its hosts are called
+                region=self.backend.region.removeprefix("oss-"),  # `oss-cn-beijing` is how its hosts are called
                 endpoint=endpoint,
                 credentials_provider=sdk.credentials.StaticCredentialsProvider(
-                    self.place.access_key_id, self.place.access_key_secret
+                    self.backend.access_key_id, self.backend.access_key_secret
                 ),
                 http_client=self.http,
                 retry_max_attempts=TRIES,
@@ -41,19 +41,21 @@ class OssDriver(Driver):
     def put(self, key: str, source: bytes | Path, *, content_type: str) -> None:
         with contextlib.ExitStack() as files, _told():
             body: Any = files.enter_context(source.open("rb")) if isinstance(source, Path) else source
-            self.client.put_object(sdk.PutObjectRequest(bucket=self.place.bucket, key=key, body=body, content_type=content_type))
+            self.client.put_object(
+                sdk.PutObjectRequest(bucket=self.backend.bucket, key=key, body=body, content_type=content_type)
+            )
 
     def get(self, key: str, target: Path, *, part: tuple[int, int] | None = None) -> None:
-        asked = sdk.GetObjectRequest(bucket=self.place.bucket, key=key, range_header=asked_range(part))
+        asked = sdk.GetObjectRequest(bucket=self.backend.bucket, key=key, range_header=asked_range(part))
         with _told(), self.http.line.into(target):
             self.client.get_object(asked)
 
     def delete(self, key: str) -> None:
         with _told():
-            self.client.delete_object(sdk.DeleteObjectRequest(bucket=self.place.bucket, key=key))
+            self.client.delete_object(sdk.DeleteObjectRequest(bucket=self.backend.bucket, key=key))
 
     def listing(self, prefix: str, *, page: int = MAX_LISTED) -> Iterator[Listed]:
-        asked = sdk.ListObjectsV2Request(bucket=self.place.bucket, prefix=prefix, max_keys=page)
+        asked = sdk.ListObjectsV2Request(bucket=self.backend.bucket, prefix=prefix, max_keys=page)
         while True:
             with _told():
                 found = self.client.list_objects_v2(asked)
@@ -65,12 +67,12 @@ class OssDriver(Driver):
 
     def url(self, key: str, *, seconds: int) -> str:
         """Signed, under the custom domain where there is one: this signature holds for every host name."""
-        domain = self.place.custom_domain
+        domain = self.backend.custom_domain
         client = self._client(with_scheme(domain), use_cname=True) if domain else self.client
-        request = sdk.GetObjectRequest(bucket=self.place.bucket, key=key)
+        request = sdk.GetObjectRequest(bucket=self.backend.bucket, key=key)
         with _told():
             url = str(client.presign(request, expires=timedelta(seconds=seconds)).url)
-        return url.partition("?")[0] if self.place.is_public else url
+        return url.partition("?")[0] if self.backend.is_public else url
 
     @property
     def clock_skew_seconds(self) -> int | None:

@@ -12,7 +12,7 @@ from botocore.awsrequest import AWSResponse, HeadersDict
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError
 
-from storage.drivers.base import MAX_LISTED, TRIES, Driver, Line, Listed, Place, asked_range, problem, with_scheme
+from storage.drivers.base import MAX_LISTED, TRIES, Backend, Driver, Line, Listed, asked_range, problem, with_scheme
 from storage.errors import BucketProblem
 
 DEFAULT_REGION = "us-east-1"
@@ -23,19 +23,19 @@ _BUCKET_IN_HOST = (".amazonaws.com", ".amazonaws.com.cn", ".aliyuncs.com", ".myq
 class S3Driver(Driver):
     name = "s3"
 
-    def __init__(self, place: Place) -> None:
-        place.require("bucket", "access_key_id", "access_key_secret")
-        self.place = place
-        self.line = Line(is_operators=place.is_operators)
-        endpoint = with_scheme(place.endpoint) if place.endpoint else None
+    def __init__(self, backend: Backend) -> None:
+        backend.require("bucket", "access_key_id", "access_key_secret")
+        self.backend = backend
+        self.line = Line(is_operators=backend.is_operators)
+        endpoint = with_scheme(backend.endpoint) if backend.endpoint else None
         in_host = endpoint is None or (urlsplit(endpoint).hostname or "").endswith(_BUCKET_IN_HOST)
         try:
             self.client: Any = boto3.session.Session().client(
                 "s3",
-                region_name=place.region or DEFAULT_REGION,
+                region_name=backend.region or DEFAULT_REGION,
                 endpoint_url=endpoint,
-                aws_access_key_id=place.access_key_id,
-                aws_secret_access_key=place.access_key_secret,
+                aws_access_key_id=backend.access_key_id,
+                aws_secret_access_key=backend.access_key_secret,
                 config=Config(
                     signature_version="s3v4",
                     s3={"addressing_style": "virtual" if in_host else "path"},
@@ -51,19 +51,19 @@ class S3Driver(Driver):
     def put(self, key: str, source: bytes | Path, *, content_type: str) -> None:
         with contextlib.ExitStack() as files, _told():
             body = files.enter_context(source.open("rb")) if isinstance(source, Path) else source
-            self.client.put_object(Bucket=self.place.bucket, Key=key, Body=body, ContentType=content_type)
+            self.client.put_object(Bucket=self.backend.bucket, Key=key, Body=body, ContentType=content_type)
 
     def get(self, key: str, target: Path, *, part: tuple[int, int] | None = None) -> None:
         asked = {"Range": asked_range(part)} if part else {}
         with _told(), self.line.into(target):
-            self.client.get_object(Bucket=self.place.bucket, Key=key, **asked)
+            self.client.get_object(Bucket=self.backend.bucket, Key=key, **asked)
 
     def delete(self, key: str) -> None:
         with _told():
-            self.client.delete_object(Bucket=self.place.bucket, Key=key)
+            self.client.delete_object(Bucket=self.backend.bucket, Key=key)
 
     def listing(self, prefix: str, *, page: int = MAX_LISTED) -> Iterator[Listed]:
-        asked = {"Bucket": self.place.bucket, "Prefix": prefix, "MaxKeys": page}
+        asked = {"Bucket": self.backend.bucket, "Prefix": prefix, "MaxKeys": page}
         while True:
             with _told():
                 found = self.client.list_objects_v2(**asked)
@@ -75,12 +75,12 @@ class S3Driver(Driver):
 
     def url(self, key: str, *, seconds: int) -> str:
         """Signed; but plain under a custom domain, since this signature holds for one host name only."""
-        if self.place.custom_domain:
-            return f"{with_scheme(self.place.custom_domain)}/{key}"
+        if self.backend.custom_domain:
+            return f"{with_scheme(self.backend.custom_domain)}/{key}"
         url: str = self.client.generate_presigned_url(
-            "get_object", Params={"Bucket": self.place.bucket, "Key": key}, ExpiresIn=seconds
+            "get_object", Params={"Bucket": self.backend.bucket, "Key": key}, ExpiresIn=seconds
         )
-        return url.partition("?")[0] if self.place.is_public else url
+        return url.partition("?")[0] if self.backend.is_public else url
 
     @property
     def clock_skew_seconds(self) -> int | None:

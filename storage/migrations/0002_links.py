@@ -2,7 +2,7 @@
 
 import django.db.models.deletion
 import django.utils.timezone
-import waule.ids
+import waule.core.ids
 from django.conf import settings
 from django.db import migrations, models
 
@@ -39,7 +39,7 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name='StoredObject',
             fields=[
-                ('id', models.UUIDField(default=waule.ids.uuid7, editable=False, primary_key=True, serialize=False)),
+                ('id', models.UUIDField(default=waule.core.ids.uuid7, editable=False, primary_key=True, serialize=False)),
                 ('object_key', models.CharField(blank=True, max_length=1024, null=True, verbose_name='key')),
                 ('idempotency_key', models.CharField(blank=True, max_length=255, null=True)),
                 ('size_bytes', models.BigIntegerField(verbose_name='bytes')),

@@ -4,8 +4,8 @@ import django.db.models.deletion
 import django.utils.timezone
 from django.db import migrations, models
 
-import waule.encryption
-import waule.ids
+import waule.core.crypto.encryption
+import waule.core.ids
 
 
 class Migration(migrations.Migration):
@@ -17,7 +17,7 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name="OutboxMessage",
             fields=[
-                ("id", models.UUIDField(default=waule.ids.uuid7, editable=False, primary_key=True, serialize=False)),
+                ("id", models.UUIDField(default=waule.core.ids.uuid7, editable=False, primary_key=True, serialize=False)),
                 ("kind", models.CharField(max_length=64, verbose_name="kind")),
                 ("payload", models.JSONField(verbose_name="content")),
                 (
@@ -78,7 +78,7 @@ class Migration(migrations.Migration):
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
                 ("url", models.URLField(max_length=500, verbose_name="address")),
-                ("secret", waule.encryption.EncryptedTextField(blank=True, default="", verbose_name="secret")),
+                ("secret", waule.core.crypto.encryption.EncryptedTextField(blank=True, default="", verbose_name="secret")),
                 ("is_active", models.BooleanField(default=True, verbose_name="active")),
                 (
                     "tenant",

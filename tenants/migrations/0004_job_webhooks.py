@@ -3,7 +3,7 @@
 import django.db.models.deletion
 from django.db import migrations, models
 
-import waule.encryption
+import waule.core.crypto.encryption
 
 
 class Migration(migrations.Migration):
@@ -15,7 +15,9 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name="apikey",
             name="webhook_secret",
-            field=waule.encryption.EncryptedTextField(blank=True, editable=False, null=True, verbose_name="webhook's secret"),
+            field=waule.core.crypto.encryption.EncryptedTextField(
+                blank=True, editable=False, null=True, verbose_name="webhook's secret"
+            ),
         ),
         migrations.AddField(
             model_name="apikey",
@@ -37,7 +39,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name="outboxmessage",
             name="secret",
-            field=waule.encryption.EncryptedTextField(blank=True, null=True, verbose_name="secret"),
+            field=waule.core.crypto.encryption.EncryptedTextField(blank=True, null=True, verbose_name="secret"),
         ),
         migrations.AddField(
             model_name="outboxmessage",

@@ -1,16 +1,22 @@
 """Staff who are logged in, and a little history for their lists."""
 
+import time
 from datetime import timedelta
 
 import pytest
 from django.core.cache import cache
 from django.utils import timezone
 
-from aiservices.models import AIModel, GeminiKey, Generation, SoraToken
-from billing.models import Account, Charge, Hold, LedgerEntry, Refund
+from aiservices.credentials.models import GeminiKey, SoraToken
+from aiservices.generations.models import Generation
+from billing.approvals.models import ApprovalRequest
+from billing.catalog.models import AIModel
+from billing.ledger.models import Account, Charge, Hold, LedgerEntry, Refund
+from billing.redemption.models import Redemption, RedemptionBatch, RedemptionCode
 from storage.models import OssConfig, StoredObject
 from tenants.models import ApiKey, AuditEntry, Tenant, User
-from waule.encryption import keyed_hash, mask
+from waule.core.admin import REAUTHENTICATED_AT
+from waule.core.crypto.encryption import keyed_hash, mask
 
 GEMINI_SECRET = "AIzaPlantedGeminiSecret0123456789"
 SORA_SECRET = "eyPlantedSoraSecret.0123456789.abcdef"
@@ -31,8 +37,17 @@ def root(db) -> User:
 
 @pytest.fixture
 def admin_client(client, root):
+    """Root, who has just given the password again."""
     client.force_login(root)
+    confirm_password(client)
     return client
+
+
+def confirm_password(client, seconds_ago: float = 0) -> None:
+    """As if the password had been given again that long ago."""
+    session = client.session
+    session[REAUTHENTICATED_AT] = time.time() - seconds_ago
+    session.save()
 
 
 def make_history(count: int = 3) -> Tenant:
@@ -87,6 +102,16 @@ def make_history(count: int = 3) -> Tenant:
         for cls, secret in ((GeminiKey, GEMINI_SECRET), (SoraToken, SORA_SECRET)):
             unique = f"{number}{secret}" if number else secret
             cls.objects.create(name=f"{number}", secret=unique, fingerprint=keyed_hash(unique), masked=mask(unique))
+        batch = RedemptionBatch.objects.create(name=f"batch {tenant.pk} {number}", credits=7, code_count=1)
+        code_hash = keyed_hash(f"{tenant.pk} {number}")
+        code = RedemptionCode.objects.create(batch=batch, code_hash=code_hash, masked=f"…{number}", used=1)
+        Redemption.objects.create(
+            code=code, batch=batch, account=account, entry=entry, balance_after=100, actor="user:root", created_at=now
+        )
+        ApprovalRequest.objects.create(
+            kind="grant", credits=700, account=account, params={"kind": "GIFT"}, reason="a test", state="pending",
+            asked_at=now, expires_at=now + timedelta(hours=1), idempotency_key=f"{count} {number}",
+        )  # fmt: skip
         User.objects.create_user(f"user{number}", f"user{number}@example.com", "x")
         Tenant.objects.create(name=f"Tenant {number}")
     Account.objects.filter(pk=account.pk).update(last_seq=account.entries.count(), balance=100)

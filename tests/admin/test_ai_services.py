@@ -10,12 +10,20 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from aiservices import panel
-from aiservices.models import AIModel, GeminiKey, Generation, HealthCheck, Service, SoraToken
+from aiservices.credentials import pool
+from aiservices.credentials.models import GeminiKey, SoraToken
+from aiservices.generations.models import Generation
+from aiservices.monitoring.models import HealthCheck, Service
+from aiservices.monitoring.services_page import credentials as shown_credentials
+from aiservices.monitoring.services_page.credentials import MAX_CREDENTIALS, MAX_TROUBLED, TROUBLES, section
+from aiservices.monitoring.services_page.generations import MAX_MODELS, Uses, today
+from aiservices.monitoring.services_page.services import services
+from billing.catalog.models import AIModel
 from tenants.models import AuditEntry, User
 from tests.admin.conftest import GEMINI_SECRET, SORA_SECRET
 from tests.aiservices.conftest import sora  # noqa: F401  (a fixture)
 from tests.aiservices.credential_rows import access_token, key, token
+from tests.aiservices.test_pasted import LINES, OTHER, G, H
 
 PAGE = "/admin/ai-services/"
 
@@ -48,11 +56,11 @@ def test_the_figures_of_today(admin_client, history, settings):
     for type_, state in [("video", "succeeded"), ("video", "failed"), ("image", "unknown"), ("image", "running")]:
         Generation.objects.create(type=type_, tenant=history, model=model, prompt="x", state=state)
     cache.clear()
-    today = panel.today()
-    assert (today.images, today.videos, today.errors) == (3, 1, 2)
-    assert (today.unknown, today.images_under_way, today.videos_under_way) == (1, 1, 0)
-    assert today.by_model == {model.pk: panel.Uses(good=4, bad=2)}
-    assert f"{today.success_percent:.1f}" == "66.7"
+    day = today()
+    assert (day.images, day.videos, day.errors) == (3, 1, 2)
+    assert (day.unknown, day.images_under_way, day.videos_under_way) == (1, 1, 0)
+    assert day.by_model == {model.pk: Uses(good=4, bad=2)}
+    assert f"{day.success_percent:.1f}" == "66.7"
     assert "66.7%" in admin_client.get(PAGE).text
 
 
@@ -62,7 +70,7 @@ def test_a_services_last_hours(db):
         HealthCheck.objects.create(
             service="gemini", status=status, latency_ms=latency_ms, checked_at=now - timedelta(hours=hours)
         )
-    seen = next(each for each in panel.services() if each.service.name == "gemini")
+    seen = next(each for each in services() if each.service.name == "gemini")
     assert [(place, hour.status) for place, hour in enumerate(seen.hours) if hour.status] == [(18, "degraded"), (23, "down")]
     assert seen.hours[23].latency_ms == 500
     assert (round(seen.up_percent, 1), round(seen.mean_ms)) == (66.7, 433)
@@ -78,16 +86,17 @@ def test_a_service_that_is_down_is_said(admin_client, settings, language, words)
     page = admin_client.get(PAGE, headers={"Accept-Language": language}).text
     for word in words:
         assert word in page
-    assert panel.section("sora", is_service_down=True).troubled == []
-    assert len(panel.section("sora").troubled) == 3
+    assert section("sora", is_service_down=True).troubled == []
+    assert len(section("sora").troubled) == 3
 
 
 def test_what_needs_a_hand(db, monkeypatch):
-    monkeypatch.setattr(panel, "MAX_TROUBLED", 20)
+    monkeypatch.setattr(shown_credentials, "MAX_TROUBLED", 20)
     now = timezone.now()
     cases = {
         "given_up": token("a", state="invalid"),
         "refused": token("b", state="invalid", cooling_until=now + timedelta(minutes=5)),
+        "quota": token("q", state="quota_exhausted", cooling_until=now + timedelta(minutes=5)),
         "expired": token("c", expires_at=now - timedelta(days=1)),
         "missing": token("d", is_missing_there=True),
         "conflict": token("e", conflict={"remark": {"here": "x", "there": "y"}}),
@@ -96,15 +105,15 @@ def test_what_needs_a_hand(db, monkeypatch):
         "failing": token("h", recent="ooqrrqqo"),
         "expires_soon": token("i", expires_at=now + timedelta(days=1)),
     }
-    assert list(cases) == list(panel.TROUBLES)
-    for well in ({}, {"is_active": False, "state": "invalid"}, {"recent": "oooooqqrr"}, {"state": "quota_exhausted"}):
+    assert list(cases) == list(TROUBLES)
+    for well in ({}, {"is_active": False, "state": "invalid"}, {"recent": "oooooqqrr"}, {"state": "cooling"}):
         token("well", **well)
     token("gone", is_deleted=True, is_active=True, state="invalid")
-    found = panel.section("sora")
+    found = section("sora")
     assert found.counts["troubled"] == len(cases)
     assert [seen.row.pk for seen in found.troubled] == [row.pk for row in cases.values()]
     for name, seen in zip(cases, found.troubled, strict=True):
-        assert seen.trouble.startswith(str(panel.TROUBLES[name]))
+        assert seen.trouble.startswith(str(TROUBLES[name]))
 
 
 def test_a_dying_key_is_on_the_page(admin_client):
@@ -131,14 +140,14 @@ def test_it_asks_no_more_for_more_rows(admin_client):
     cache.clear()
     with CaptureQueriesContext(connection) as few:
         assert admin_client.get(PAGE).status_code == 200
-    fill(panel.MAX_MODELS + 3)
+    fill(MAX_MODELS + 3)
     cache.clear()
     with CaptureQueriesContext(connection) as many:
         page = admin_client.get(PAGE)
-    assert len(many) <= len(few) <= 18, "\n".join(query["sql"][:160] for query in many)
-    assert [len(section["rows"]) for section in page.context["sections"]] == [panel.MAX_CREDENTIALS] * 2
-    assert [len(section["troubled"]) for section in page.context["sections"]] == [panel.MAX_TROUBLED] * 2
-    assert len(page.context["models"]) == panel.MAX_MODELS
+    assert len(many) <= len(few) <= 20, "\n".join(query["sql"][:160] for query in many)
+    assert [len(section["rows"]) for section in page.context["sections"]] == [MAX_CREDENTIALS] * 2
+    assert [len(section["troubled"]) for section in page.context["sections"]] == [MAX_TROUBLED] * 2
+    assert len(page.context["models"]) == MAX_MODELS
     assert "All 34 of them" in page.text
 
 
@@ -174,17 +183,17 @@ def test_acts_need_their_permissions_and_a_post(client, history):
     client.force_login(staff("view_geminikey", "view_soratoken", "view_aimodel", "view_service"))
     one, model = GeminiKey.objects.first(), AIModel.objects.get()
     addresses = [act(one, name) for name in ("test", "enable", "disable")]
-    addresses += [reverse(f"admin:aiservices_aimodel_switch_{name}", args=[model.pk]) for name in ("on", "off")]
+    addresses += [reverse(f"admin:billing_aimodel_switch_{name}", args=[model.pk]) for name in ("on", "off")]
     addresses += [f"{PAGE}{name}/" for name in ("check", "sync", "paste/sora", "paste/gemini")]
     for address in addresses:
         assert client.post(address, {"reason": "x", "secrets": "abcdefgh"}).status_code == 403, address
-    assert not AuditEntry.objects.exclude(action="key.revoked").exists()
+    assert not AuditEntry.objects.exclude(action__in=["key.revoked", "user.create", "login"]).exists()
     User.objects.filter(username="clerk").update(is_superuser=True)
     for name in ("check", "sync"):
         assert client.get(f"{PAGE}{name}/").status_code == 405
     for address in addresses[:5]:
         assert client.get(address).status_code == 200  # asks; changes nothing
-    assert not AuditEntry.objects.exclude(action="key.revoked").exists()
+    assert not AuditEntry.objects.exclude(action__in=["key.revoked", "user.create", "login"]).exists()
 
 
 def test_the_ready_operator_may_all_of_it(client, history, gemini):
@@ -203,12 +212,14 @@ def test_the_ready_operator_may_all_of_it(client, history, gemini):
 
 def test_a_key_is_tested_disabled_and_enabled(admin_client, gemini):
     one = key("one")
-    gemini.expect_oneshot_request("/v1beta/models", headers={"x-goog-api-key": one.secret}).respond_with_json({"models": []})
+    gemini.expect_oneshot_request("/v1beta/models", headers={"x-goog-api-key": one.secret.reveal()}).respond_with_json(
+        {"models": []}
+    )
     answer = admin_client.post(act(one, "test"), {"next": PAGE}, follow=True)
     assert answer.redirect_chain == [(PAGE, 302)]
     assert f"one {one.masked} works" in said(answer)
-    refusal = {"error": {"code": 400, "message": "API key not valid.", "details": [{"reason": "API_KEY_INVALID"}]}}
-    gemini.expect_oneshot_request("/v1beta/models").respond_with_json(refusal, status=400)
+    rejection = {"error": {"code": 400, "message": "API key not valid.", "details": [{"reason": "API_KEY_INVALID"}]}}
+    gemini.expect_oneshot_request("/v1beta/models").respond_with_json(rejection, status=400)
     answer = admin_client.post(act(one, "test"), {"next": PAGE}, follow=True, headers={"Accept-Language": "zh-hans"})
     assert "不可用" in said(answer) and "provider" not in said(answer)
     one.refresh_from_db()
@@ -223,7 +234,8 @@ def test_a_key_is_tested_disabled_and_enabled(admin_client, gemini):
     assert answer["Location"] == reverse("admin:aiservices_geminikey_change", args=[one.pk])
     one.refresh_from_db()
     assert one.is_active
-    noted = AuditEntry.objects.order_by("id").values_list("action", "actor", "reason", "address")
+    rows = AuditEntry.objects.filter(action__startswith="credential.").order_by("id")
+    noted = rows.values_list("action", "actor", "reason", "address")
     assert [entry[0] for entry in noted] == ["credential.test", "credential.test", "credential.disable", "credential.enable"]
     assert {entry[1] for entry in noted} == {"admin:root"} and noted[2][2:] == ("leaked", "127.0.0.1")
 
@@ -237,7 +249,7 @@ def test_a_tokens_switch_reaches_the_service_or_waits(admin_client, sora):  # no
     assert sora.tokens[1]["is_active"] is False
     sora.stop()
     answer = admin_client.post(act(one, "enable"), {"next": PAGE}, follow=True)
-    assert "will be told as soon as it answers" in said(answer)
+    assert "will be pushed to the Sora service as soon as it answers" in said(answer)
     assert sora.tokens[1]["is_active"] is False
     answer = admin_client.post(f"{PAGE}sync/", follow=True)
     assert "cannot be asked, nothing was changed" in said(answer)
@@ -290,7 +302,7 @@ def test_a_sync_shows_conflicts(admin_client, sora):  # noqa: F811
 
 def test_a_model_is_switched(admin_client, history):
     model = AIModel.objects.get()
-    off, on = (reverse(f"admin:aiservices_aimodel_switch_{name}", args=[model.pk]) for name in ("off", "on"))
+    off, on = (reverse(f"admin:billing_aimodel_switch_{name}", args=[model.pk]) for name in ("off", "on"))
     past = {"reason": "maintenance", "until_0": "2020-01-01", "until_1": "00:00", "next": PAGE}
     assert "lies in the future" in admin_client.post(off, past).text
     answer = admin_client.post(off, past | {"until_0": "2099-01-01"}, follow=True)
@@ -316,7 +328,7 @@ def test_forty_are_pasted_with_three_duplicates(admin_client):
     assert [count for _name, count, _colour in page.context["counts"]] == [36, 3, 1]
     assert [line["number"] for line in lines if line["name"] == "duplicate"] == [13, 23, 33]
     assert [(line["number"], line["why"]) for line in lines if line["name"] == "invalid"] == [
-        (38, "Send 4 to 8192 printable ASCII characters without spaces.")
+        (38, "It cannot be told which part of this line is the secret. Paste the secret alone, without spaces.")
     ]
     assert lines[0]["masked"] == "…ghij"
     assert GeminiKey.objects.count() == 36
@@ -365,8 +377,8 @@ def test_many_are_disabled_after_a_confirmation(admin_client):
 
 def test_many_are_tested(admin_client, gemini):
     good, bad = key("good"), key("bad")
-    gemini.expect_request("/v1beta/models", headers={"x-goog-api-key": good.secret}).respond_with_json({"models": []})
-    gemini.expect_request("/v1beta/models", headers={"x-goog-api-key": bad.secret}).respond_with_json({}, status=403)
+    gemini.expect_request("/v1beta/models", headers={"x-goog-api-key": good.secret.reveal()}).respond_with_json({"models": []})
+    gemini.expect_request("/v1beta/models", headers={"x-goog-api-key": bad.secret.reveal()}).respond_with_json({}, status=403)
     told = said(bulk(admin_client, "test", [good, bad], post="yes"))
     assert f"good {good.masked} works" in told and f"bad {bad.masked} does not work" in told
     assert list(GeminiKey.objects.order_by("name").values_list("state", flat=True)) == ["invalid", "ready"]
@@ -378,3 +390,40 @@ def test_bulk_acts_need_the_permission(client, db):
     bulk(client, "disable", [one], post="yes", reason="x")
     one.refresh_from_db()
     assert one.is_active
+
+
+def test_lines_that_are_no_bare_secrets(admin_client):
+    page = admin_client.post("/admin/ai-services/paste/gemini/", {"secrets": "\n".join(["# ours", *LINES])})
+    text = page.content.decode()
+    assert [key.name for key in GeminiKey.objects.order_by("id")] == ["frankfurt", "", ""]
+    assert 'data-line="4"' in text and "a number" in text and "cut or hidden" in text
+    assert not any(secret in text for secret in (G, H, OTHER))
+
+
+def test_a_key_is_used_again_now(admin_client):
+    one = key("one")
+    lease = pool.lease(provider="gemini", model="gemini-3-pro-image")
+    pool.report(lease.lease_id, "quota_exhausted", 3600, "402: Prepaid credit <b>is used up</b>.")
+    page = admin_client.get(PAGE).content.decode()
+    assert "quota or its balance is used up" in page
+    assert "402: Prepaid credit &lt;b&gt;is used up&lt;/b&gt;." in page and "Last attempts: Quota exhausted" in page
+    form = admin_client.get(act(one, "change")).content.decode()
+    assert "gemini-3-pro-image" in form and "402: Prepaid credit &lt;b&gt;is used up&lt;/b&gt;." in form
+    assert "This cannot be undone" in admin_client.get(act(one, "use_again")).text
+    assert "This field is required" in admin_client.post(act(one, "use_again"), {"reason": " "}).text
+    assert not AuditEntry.objects.filter(action="credential.use_again").exists()
+    assert admin_client.post(act(one, "use_again"), {"reason": "bought more"}).status_code == 302
+    assert AuditEntry.objects.get(action="credential.use_again").reason == "bought more"
+    one.refresh_from_db()
+    assert (one.state, one.cooling_until) == ("ready", None)
+    pool.report(pool.lease(provider="gemini", model="m").lease_id, "rate_limited", 60, is_of_model=True)
+    assert "Use again now" in admin_client.get(act(one, "change")).content.decode()
+
+
+def test_models_that_end_soon_are_shown_as_such(admin_client):
+    on = timezone.now().date() + timedelta(days=12)
+    AIModel.objects.create(
+        model_id="old", name="Old", provider="gemini", type="IMAGE_GENERATION", retires_at=on, replaced_by="new"
+    )
+    page = admin_client.get(PAGE).text
+    assert f"Its provider ends it on {on.isoformat()}." in page and "Replaced by new." in page

@@ -3,7 +3,8 @@
 import pytest
 from django.urls import reverse
 
-from aiservices.models import AIModel, GeminiKey, SoraToken
+from aiservices.credentials.models import GeminiKey, SoraToken
+from billing.catalog.models import AIModel
 from storage.models import OssConfig
 from tenants.models import AuditEntry
 from tests.admin.conftest import BUCKET_SECRET, GEMINI_SECRET, SORA_SECRET
@@ -63,7 +64,7 @@ def test_a_tokens_changes_are_to_be_pushed(admin_client, history):
 
 def test_a_model_is_switched_by_its_verb(admin_client, history):
     model = AIModel.objects.get()
-    address = reverse("admin:aiservices_aimodel_change", args=[model.pk])
+    address = reverse("admin:billing_aimodel_change", args=[model.pk])
     form = {"name": "Painter 2", "model_id": "painter", "provider": "sandbox", "type": "IMAGE_GENERATION", "options": "{}"}
     form |= {"gateway_endpoint": "", "disabled_reason": "maintenance", "disabled_until_0": "", "disabled_until_1": ""}
     assert admin_client.post(address, form).status_code == 302

@@ -3,9 +3,10 @@
 import pytest
 from django.db import connection
 
-from aiservices.models import Generation
-from billing.models import Charge, Hold, LedgerEntry
-from tenants.models import AuditEntry, OutboxMessage
+from aiservices.generations.models import Generation
+from billing.ledger.models import Charge, Hold, LedgerEntry
+from tenants.models import AuditEntry
+from tenants.webhooks.models import OutboxMessage
 
 FILTERS = [
     (LedgerEntry, {"kind": "REFUND"}, "-id", "billing_entry_rare_kind"),

@@ -9,17 +9,16 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.urls import reverse
 from django_otp.oath import totp
-from django_otp.plugins.otp_totp.models import TOTPDevice
 
-from tenants.models import AuditEntry
-from tests.admin.test_money import confirm_password
+from tenants.models import AuditEntry, AuthenticatorDevice
+from tests.admin.conftest import confirm_password
 
 LOGIN = {"username": "root", "password": "correct horse battery"}
 
 
 @pytest.fixture
 def device(root):
-    return TOTPDevice.objects.create(user=root, name="authenticator")
+    return AuthenticatorDevice.objects.create(user=root, name="authenticator")
 
 
 def code_of(device):
@@ -49,7 +48,7 @@ def test_with_one_every_page_asks_for_it(client, root, device):
         assert answer["Location"].startswith(reverse("admin:second_factor") + "?next="), name
     address = answer["Location"]
     assert client.post(address, {"code": "000000"}).status_code == 200
-    TOTPDevice.objects.update(throttling_failure_count=0)
+    AuthenticatorDevice.objects.update(throttling_failure_count=0)
     code = code_of(device)
     answer = client.post(f"{reverse('admin:second_factor')}?next=/admin/tenants/tenant/", {"code": code})
     assert answer["Location"] == "/admin/tenants/tenant/"
@@ -71,7 +70,7 @@ def test_the_setup_cannot_be_used_to_get_around_it(client, root, device):
     answer = client.get(reverse("admin:second_factor_setup"))
     assert answer["Location"] == reverse("admin:second_factor")
     client.post(reverse("admin:second_factor_setup"), {"code": "123456"})
-    assert list(TOTPDevice.objects.all()) == [device]
+    assert list(AuthenticatorDevice.objects.all()) == [device]
 
 
 def test_a_second_factor_is_set_up_with_a_code(admin_client, root, settings):
@@ -82,11 +81,12 @@ def test_a_second_factor_is_set_up_with_a_code(admin_client, root, settings):
     assert "data:image/svg+xml" in page.text
     key = b32decode(re.search(r'waule-key">(\w+)<', page.text)[1])
     assert admin_client.post(answer["Location"], {"code": "12"}).status_code == 200
-    assert not TOTPDevice.objects.exists()
+    assert not AuthenticatorDevice.objects.exists()
     assert admin_client.post(answer["Location"], {"code": f"{totp(key):06d}"})["Location"] == reverse("admin:index")
     assert admin_client.get(reverse("admin:index")).status_code == 200
     assert AuditEntry.objects.get(action="second_factor.set_up").actor == "admin:root"
     # replacing it asks for the password
+    confirm_password(admin_client, seconds_ago=301)
     assert admin_client.get(reverse("admin:second_factor_setup"))["Location"].startswith(reverse("admin:confirm_password"))
     confirm_password(admin_client)
     assert admin_client.get(reverse("admin:second_factor_setup")).status_code == 200
@@ -94,7 +94,7 @@ def test_a_second_factor_is_set_up_with_a_code(admin_client, root, settings):
 
 def test_who_lost_it_is_let_in_by_command(client, root, device):
     call_command("reset_second_factor", "root", stdout=io.StringIO())
-    assert not TOTPDevice.objects.exists()
+    assert not AuthenticatorDevice.objects.exists()
     assert AuditEntry.objects.get(action="second_factor.reset").target_name == "root"
     with pytest.raises(CommandError, match="no user nobody"):
         call_command("reset_second_factor", "nobody")
@@ -139,7 +139,7 @@ def test_the_staff_api_asks_for_it_of_a_token(client, root, device):
     assert status(without["access"]) == 403
     code = code_of(device)
     assert token(otp="000000")[0] == 401
-    TOTPDevice.objects.update(throttling_failure_count=0)
+    AuthenticatorDevice.objects.update(throttling_failure_count=0)
     _status, proved = token(otp=code)
     assert status(proved["access"]) == 200
     renewed = client.post("/api/auth/refresh", {"refresh": proved["refresh"]}, "application/json").json()

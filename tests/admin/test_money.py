@@ -1,26 +1,19 @@
 """Credits moved by staff: with a reason, once, by who may, and noted."""
 
 import re
-import time
 
 import pytest
 from django.contrib.auth.models import Group
 from django.urls import reverse
 
-from billing.models import Account, Charge, LedgerEntry
+from billing.ledger.models import Account, Charge, LedgerEntry
 from tenants.models import AuditEntry, Tenant, User
-from waule.admin_kit import REAUTHENTICATED_AT
+from tests.admin.conftest import confirm_password
 
 
 @pytest.fixture
 def account(db):
     return Account.objects.get(tenant=Tenant.objects.create(name="Acme"), mode="live")
-
-
-def confirm_password(client):
-    session = client.session
-    session[REAUTHENTICATED_AT] = time.time()
-    session.save()
 
 
 def filled(client, address, **fields):
@@ -62,6 +55,7 @@ def test_a_bad_grant_moves_nothing(admin_client, account, bad):
 
 def test_an_adjustment_asks_for_the_password_again(admin_client, account):
     address = reverse("admin:billing_adjust", args=[account.pk])
+    confirm_password(admin_client, seconds_ago=301)
     first = admin_client.post(address, {"credits": "5", "reason": "x", "confirmed": "1"})
     assert first.status_code == 302
     assert first["Location"].startswith(reverse("admin:confirm_password"))
@@ -76,11 +70,9 @@ def test_an_adjustment_asks_for_the_password_again(admin_client, account):
     assert AuditEntry.objects.get(action="credits.adjust").reason == "invoice 17"
 
 
-def test_the_password_holds_for_ten_minutes(admin_client, account):
+def test_the_password_holds_for_five_minutes(admin_client, account):
     address = reverse("admin:billing_adjust", args=[account.pk])
-    session = admin_client.session
-    session[REAUTHENTICATED_AT] = time.time() - 601
-    session.save()
+    confirm_password(admin_client, seconds_ago=301)
     assert admin_client.get(address).status_code == 302
     confirm_password(admin_client)
     assert admin_client.get(address).status_code == 200

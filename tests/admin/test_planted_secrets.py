@@ -11,8 +11,9 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from django.urls import get_resolver, reverse
 
-from tenants.models import Tenant, Webhook
+from tenants.models import Tenant
 from tenants.services import create_api_key
+from tenants.webhooks.models import Webhook
 
 PLANTED = {
     name: f"planted-{name}-9f27c1d0b84e63a5"

@@ -1,18 +1,23 @@
 """The price simulator and the rehearsal of a catalog."""
 
+import json
 import re
 
 import pytest
 from django.contrib.auth.models import Group
 from django.urls import reverse
 
-from aiservices import catalog_file
 from billing import services
-from billing.models import BillingPrice, BillingRule, CatalogState, CatalogVersion, Charge, LedgerEntry
-from billing.uses import Target, UseRequest
+from billing.catalog import file as catalog_file
+from billing.catalog import provider_lists
+from billing.catalog.models import BillingPrice, BillingRule, CatalogState, CatalogVersion
+from billing.catalog.usage import UsageRequest
+from billing.ledger.models import Charge, LedgerEntry
 from tenants.models import User
+from tenants.principal import Principal
+from tests.admin.conftest import confirm_password
 from tests.billing.conftest import priced_model
-from waule.errors import InvalidState
+from waule.core.errors import InvalidState
 
 
 @pytest.fixture
@@ -47,16 +52,17 @@ def test_it_says_why_not(admin_client, flash, birch):
     assert "No price covers the resolution" in simulate(admin_client, model=str(flash.id), resolution="8K").text
     page = simulate(admin_client, model=str(flash.id), tenant="Birch")
     assert "15 credits" in page.text
-    assert "0 credits can be spent" in page.context["refusal"] or "15" in page.context["refusal"]
-    assert simulate(admin_client, model=str(flash.id), tenant="nobody").context["refusal"]
-    assert simulate(admin_client, model=str(flash.id), username="nobody").context["refusal"]
-    assert simulate(admin_client, quantity="2").context["refusal"]
+    assert "0 credits can be spent" in page.context["rejection"] or "15" in page.context["rejection"]
+    assert simulate(admin_client, model=str(flash.id), tenant="nobody").context["rejection"]
+    assert simulate(admin_client, model=str(flash.id), username="nobody").context["rejection"]
+    assert simulate(admin_client, quantity="2").context["rejection"]
     assert simulate(admin_client, model="no-such-model").context["form"].errors
     assert simulate(admin_client, model=str(flash.id), duration="-1").context["form"].errors
 
 
 def test_both_take_a_permission(client, db):
     client.force_login(User.objects.create_user("ada", password="x", is_staff=True))
+    confirm_password(client)
     assert client.get(reverse("admin:billing_simulator")).status_code == 403
     assert client.get(reverse("admin:aiservices_rehearsal")).status_code == 403
 
@@ -65,7 +71,7 @@ def test_both_take_a_permission(client, db):
 def dearer(flash, acme):
     """A draft in which a picture costs 20 instead of 15; Acme has bought two."""
     for _number in range(2):
-        services.charge(target=Target("tenant", str(acme.id)), use=UseRequest(model="flash"), actor="test")
+        services.charge(target=Principal("tenant", str(acme.id)), use=UsageRequest(model="flash"), actor="test")
     return catalog_file.dump(catalog_file.export()).replace("baseCredits: 15", "baseCredits: 20")
 
 
@@ -92,6 +98,30 @@ def test_a_draft_is_rehearsed_then_published(admin_client, dearer):
     assert LedgerEntry.objects.count() == entries
 
 
+def test_a_rehearsal_says_which_models_would_not_be_made(admin_client, flash):
+    provider_lists.keep("gemini", {"gemini-3-pro-image": "2027-01-31"})
+    models = [
+        {"modelId": name, "provider": provider, "type": "IMAGE_GENERATION"} | more
+        for name, provider, more in [
+            ("gemini-3-pro-image", "gemini", {}),
+            ("gemini-9", "gemini", {"options": {"ratios": ["2:1"]}}),
+            ("seedream", "doubao", {}),
+            ("old", "openai", {"retiresAt": "2026-01-01", "replacedBy": "gemini-3-pro-image"}),
+        ]
+    ]
+    rules = [{"scope": {"modelId": model["modelId"]}, "billingType": "PER_IMAGE", "baseCredits": 1} for model in models]
+    page = send(admin_client, json.dumps({"models": models, "rules": rules}))
+    assert page.context["warnings"] == (
+        "gemini-3-pro-image (gemini): gemini ends gemini-3-pro-image on 2027-01-31.",
+        "gemini-9 (gemini): gemini does not list gemini-9.",
+        "old (openai): It ended on 2026-01-01: requests for it are rejected.",
+        "seedream (doubao): Only a gateway reaches doubao, and AI_SERVICE_MODE is not gateway: requests for it are rejected.",
+    )
+    assert page.context["problems"] == ("gemini-9 (gemini): ratios: The provider does not make 2:1.",)
+    assert "gemini does not list gemini-9." in page.text and "The provider does not make 2:1." in page.text
+    assert "does not list" not in send(admin_client, catalog_file.dump(catalog_file.export())).text
+
+
 def test_a_catalog_changed_since_the_rehearsal_is_shown_and_not_overwritten(admin_client, dearer):
     mark = re.search(r'name="rehearsed" value="(\w+)"', send(admin_client, dearer).text)[1]
     catalog_file.apply(catalog_file.parse(dearer.replace("baseCredits: 20", "baseCredits: 17").encode()), actor="somebody else")
@@ -106,6 +136,7 @@ def test_a_catalog_changed_since_the_rehearsal_is_shown_and_not_overwritten(admi
 
 def test_finance_publishes_prices_and_no_models(client, dearer):
     client.force_login(User.objects.create_user("fay", password="x", is_staff=True))
+    confirm_password(client)
     User.objects.get(username="fay").groups.add(Group.objects.get(name="finance"))
     assert send(client, dearer).context["may_publish"]
     switched = dearer.replace("isActive: true", "isActive: false", 1)

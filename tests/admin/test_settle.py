@@ -8,11 +8,13 @@ from django.db import connection
 from django.test import Client
 from django.urls import reverse
 
-from aiservices.models import Generation
-from billing.models import Account, Charge, Hold
+from aiservices.generations.models import Generation
+from billing.catalog.usage import UsageRequest
+from billing.ledger.models import Account, Charge, Hold
 from billing.services import hold, mark_unknown
-from billing.uses import Target, UseRequest
 from tenants.models import AuditEntry, User
+from tenants.principal import Principal
+from tests.admin.conftest import confirm_password
 from tests.billing.conftest import priced_model
 
 REASON = "Seen in the provider's console"
@@ -22,10 +24,17 @@ REASON = "Seen in the provider's console"
 def unknown(acme) -> Generation:
     """A picture for 15 credits of which nobody knows whether it was made."""
     model = priced_model(base=15)
-    held = hold(target=Target("tenant", str(acme.pk)), use=UseRequest(model="flash"), actor="test").hold
+    held = hold(target=Principal("tenant", str(acme.pk)), use=UsageRequest(model="flash"), actor="test").hold
     mark_unknown(hold_id=str(held.id), actor="test")
     return Generation.objects.create(
-        type="image", tenant=acme, model=model, prompt="a whale", state="unknown", verdict="unknown", hold=held, route="gemini"
+        type="image",
+        tenant=acme,
+        model=model,
+        prompt="a whale",
+        state="unknown",
+        outcome="unknown",
+        hold_id=held.id,
+        route="gemini",
     )
 
 
@@ -69,6 +78,7 @@ def test_only_finance_may(client, unknown, group, status):
     staff = User.objects.create_user("staff", is_staff=True)
     staff.groups.add(Group.objects.get(name=group))
     client.force_login(staff)
+    confirm_password(client)
     assert client.post(address(unknown, "failed"), {"reason": REASON}).status_code == status
     assert credits() == ((1000, 0) if status == 302 else (1000, 15))
     assert client.get(address(unknown, "perhaps")).status_code == (404 if status == 302 else 403)
@@ -84,7 +94,7 @@ def test_unknown_outcomes_are_a_list_of_their_own(admin_client, unknown):
 def test_two_operators_at_once_make_one_ending(cloned_db, unknown):
     """Each round another outcome: one operator ends it, the other is told."""
     staff = [User.objects.create_superuser(f"root{number}") for number in range(4)]
-    target, use = Target("tenant", str(unknown.tenant_id)), UseRequest(model="flash")
+    target, use = Principal("tenant", str(unknown.tenant_id)), UsageRequest(model="flash")
     outcomes = [unknown]
     for _round in range(4):
         held = hold(target=target, use=use, actor="test").hold
@@ -96,8 +106,8 @@ def test_two_operators_at_once_make_one_ending(cloned_db, unknown):
                 model=unknown.model,
                 prompt="x",
                 state="unknown",
-                verdict="unknown",
-                hold=held,
+                outcome="unknown",
+                hold_id=held.id,
             )
         )
 
@@ -105,6 +115,7 @@ def test_two_operators_at_once_make_one_ending(cloned_db, unknown):
         try:
             client = Client()
             client.force_login(staff[number % 4])
+            confirm_password(client)
             how = ("worked", "failed")[number % 2]
             return client.post(address(outcomes[number // 4], how), {"reason": REASON}, follow=True).text
         finally:

@@ -12,9 +12,9 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from aiservices.models import AIModel
-from billing.admin_tenant import balance_by_day
-from billing.models import Account, LedgerEntry
+from billing.admin.tenant_tab import balance_by_day
+from billing.catalog.models import AIModel
+from billing.ledger.models import Account, LedgerEntry
 from tenants.models import Tenant, User
 from tenants.services import create_api_key
 from tests.admin.conftest import make_history
@@ -102,7 +102,7 @@ def test_models_are_picked_in_their_tab_and_kept(admin_client, acme):
     model = AIModel.objects.create(model_id="painter", name="Painter", provider="sandbox", type="IMAGE_GENERATION")
     form = {
         "name": "Acme", "is_active": "on", "time_zone": "Asia/Shanghai", "note": "", "picked_models": [str(model.pk)],
-        "storage-TOTAL_FORMS": "0", "storage-INITIAL_FORMS": "0",
+        "storage-TOTAL_FORMS": "0", "storage-INITIAL_FORMS": "0", "members-TOTAL_FORMS": "0", "members-INITIAL_FORMS": "0",
     }  # fmt: skip
     answer = admin_client.post(page_address(acme), form)
     assert answer.status_code == 302, answer.text

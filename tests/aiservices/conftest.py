@@ -8,13 +8,12 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from aiservices.models import AIModel
-from billing.models import BillingPrice, BillingRule
+from billing.catalog.models import AIModel, BillingPrice, BillingRule
 from tenants.models import Tenant, User
 from tenants.services import create_api_key
 from tests.upstreams.sora_service import PASSWORD, USERNAME, SoraService
-from waule import jwt_tokens
-from waule.user_auth import stamp_of
+from waule.core.auth import jwt_tokens
+from waule.core.auth.user_auth import stamp_of
 
 PIXEL = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 
@@ -80,13 +79,13 @@ def media_root(settings: Any, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def painter(books: None) -> AIModel:
+def painter(any_database: None) -> AIModel:
     """Images at 15 credits, 30 in 2K."""
     return image_model(prices={"2K": 30})
 
 
 @pytest.fixture
-def filmer(books: None) -> AIModel:
+def filmer(any_database: None) -> AIModel:
     """Videos at 10 credits a second."""
     return video_model()
 
@@ -111,3 +110,9 @@ def sora(settings: Any) -> Iterator[SoraService]:
     settings.SORA_API_USERNAME, settings.SORA_API_PASSWORD = USERNAME, PASSWORD
     yield service
     service.stop()
+
+
+def usage(credits: int) -> dict[str, Any]:
+    """The usage that an answer about pictures has: no token was seen."""
+    tokens = {"total_tokens": 0, "input_tokens": 0, "output_tokens": 0}
+    return tokens | {"input_tokens_details": {"image_tokens": 0, "text_tokens": 0}, "credits_charged": credits}

@@ -4,19 +4,23 @@ import base64
 import json
 from typing import Any
 
-from aiservices.models import GeminiKey, SoraToken
-from waule.encryption import keyed_hash, mask
-from waule.ids import uuid7
+from django.utils import timezone
+
+from aiservices.credentials.models import GeminiKey, SoraToken
+from waule.core.crypto.encryption import keyed_hash, mask
+from waule.core.ids import uuid7
 
 
 def key(name: str = "", **fields: Any) -> GeminiKey:
-    """A Gemini key of our own with a secret that is its own."""
+    """A Gemini key of our own that has worked, with a secret that is its own."""
+    fields.setdefault("accepted_at", timezone.now())
     secret = f"AIzaTest-{name}-{uuid7().hex}"
     return GeminiKey.objects.create(name=name, secret=secret, fingerprint=keyed_hash(secret), masked=mask(secret), **fields)
 
 
 def token(name: str = "", **fields: Any) -> SoraToken:
-    """A Sora token of our own that the service does not know, and is not to be told of."""
+    """A Sora token of our own that has worked; the service does not know it, and is not to be told of it."""
+    fields.setdefault("accepted_at", timezone.now())
     secret = f"sora-{name}-{uuid7().hex}"
     return SoraToken.objects.create(name=name, secret=secret, fingerprint=keyed_hash(secret), masked=mask(secret), **fields)
 

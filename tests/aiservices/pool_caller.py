@@ -19,9 +19,9 @@ OUTCOMES = {"ok": 80, "overloaded": 5, "content_refused": 5, "error": 5, "rate_l
 
 
 def main(seed: int, seconds: float) -> None:
-    from aiservices import pool
+    from aiservices.credentials import pool
+    from aiservices.credentials.models import GeminiKey
     from aiservices.errors import CredentialsExhausted
-    from aiservices.models import GeminiKey
 
     dead = set(GeminiKey.objects.filter(name__startswith="dead").values_list("pk", flat=True))
     dice = random.Random(seed)

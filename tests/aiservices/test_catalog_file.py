@@ -11,12 +11,11 @@ from django.core.management import CommandError, call_command
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from aiservices import catalog_file
-from aiservices.catalog_file.yaml_loader import load_yaml
-from aiservices.models import AIModel
-from billing.catalog import current_catalog
-from billing.models import BillingPrice, BillingRule, LevelConfig, ModelPermission
-from waule.errors import InvalidRequest, TooLarge
+from billing.catalog import file as catalog_file
+from billing.catalog.current import current_catalog
+from billing.catalog.file.yaml_loader import load_yaml
+from billing.catalog.models import AIModel, BillingPrice, BillingRule, LevelConfig, ModelPermission
+from waule.core.errors import InvalidRequest, TooLarge
 
 DEMO = Path(catalog_file.__file__).parents[1] / "demo_catalog.yaml"
 CONTRACT = """
@@ -425,3 +424,83 @@ def test_the_demonstration_catalog_prices_every_model() -> None:
         assert catalog.rule_for(model=model, node_type="", module_type="") is not None
     assert {"sandbox-image", "sandbox-video"} <= set(catalog.by_name)
     assert set(catalog.max_concurrency) == {"USER", "VIP", "SVIP", "INTERNAL", "ADMIN"}
+
+
+# --- sizes that cannot be made -------------------------------------------------------------------------------------
+
+
+def sized(provider: str, options: dict[str, Any], *tiers: str, type: str = "IMAGE_GENERATION", **rule: Any) -> dict[str, Any]:
+    model = {"modelId": "m", "provider": provider, "type": type, "options": options}
+    prices = [{"dimension": "resolution", "value": tier, "credits": 5} for tier in tiers]
+    billing = "DURATION_RESOLUTION" if type == "VIDEO_GENERATION" else "PER_IMAGE"
+    return {"models": [model], "rules": [{"scope": {"modelId": "m"}, "billingType": billing, "prices": prices} | rule]}
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (sized("gemini", {}, "1K", "8K"), "models[0].options.resolutions"),
+        (sized("gemini", {}, "720p", "8K", type="VIDEO_GENERATION"), "“8K” is sold, but the provider has only 720p, 1080p, 4k."),
+        (sized("sora", {"variants": "many"}, "720p", type="VIDEO_GENERATION"), "models[0].options.variants"),
+        (sized("sora", {"variants": [{"ratio": "16:9"}]}, "720p", type="VIDEO_GENERATION"), "Write a list of objects"),
+        (sized("sora", {"variants": [{"modelId": "a", "size": 1}]}, "720p", type="VIDEO_GENERATION"), "Write a list of objects"),
+    ],
+)
+def test_what_can_never_be_sold_is_refused(db: None, data: dict[str, Any], why: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        apply(data)
+    assert why in str(caught.value) + str(caught.value.details["fields"])
+    assert not AIModel.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("data", "problem"),
+    [
+        (sized("gemini", {}, "1K", "2048x1024"), "“2048x1024” is sold, but the provider has only 512, 1K, 2K, 4K."),
+        (sized("gemini", {}, "4K", "4096x4096"), "“4096x4096” and “4K” are both “4K” for the provider."),
+        (sized("openai", {"resolutions": ["1K", "8K"]}, "1K", "4K"), "No price covers “8K”."),
+        (sized("openai", {"resolutions": ["auto"]}, "1K"), "“auto” names no size."),
+        (sized("openai", {"defaultResolution": "16:9"}, "1K"), "defaultResolution: “16:9” names no size."),
+        (sized("gemini", {"ratios": ["2:1"]}, "1K"), "The provider does not make 2:1."),
+        (sized("openai", {"ratios": ["wide"]}, "1K"), "“wide” is not a ratio such as 16:9."),
+        (sized("openai", {"ratios": ["1:1"], "defaultRatio": "16:9"}, "1K"), "“16:9” is not among the ratios."),
+        (sized("sora", {}, "720p", "1080p", type="VIDEO_GENERATION"), "give variants"),
+        (
+            sized("sora", {"variants": [{"modelId": "a", "resolution": "720p"}]}, "720p", "1080p", type="VIDEO_GENERATION"),
+            "“1080p” is sold, but no variant makes it.",
+        ),
+        (
+            sized("sora", {"variants": [{"modelId": "a", "duration": 10}]}, "720p_10", "720p_15", type="VIDEO_GENERATION"),
+            "“720p 15 s” is sold, but no variant makes it.",
+        ),
+    ],
+)
+def test_what_some_customers_would_be_refused_is_told(db: None, data: dict[str, Any], problem: str) -> None:
+    found = apply(data).problems
+    assert any(problem in each for each in found), found
+
+
+def test_the_command_tells_the_problems(db: None, tmp_path: Path) -> None:
+    path = tmp_path / "catalog.json"
+    path.write_text(json.dumps(sized("gemini", {"ratios": ["2:1"]}, "1K")))
+    out, err = StringIO(), StringIO()
+    call_command("apply_catalog", str(path), stdout=out, stderr=err)
+    assert err.getvalue() == "Problem: m (gemini): ratios: The provider does not make 2:1.\n"
+    call_command("apply_catalog", str(path), "--json", stdout=(out := StringIO()))
+    assert json.loads(out.getvalue())["problems"] == ["m (gemini): ratios: The provider does not make 2:1."]
+
+
+def test_the_demonstration_catalog_can_be_applied_in_either_mode(db: None, settings: Any) -> None:
+    """What only the other mode can make is told: nobody can order it in this one."""
+    settings.AI_SERVICE_MODE = "gateway"
+    problems = catalog_file.apply(catalog_file.parse(DEMO.read_bytes()), actor="test").problems
+    told = "resolutions: “4K” is sold, but the provider has only 540p, 720p, 1080p."
+    assert problems == tuple(f"veo-3.1-{kind}generate-preview (gemini): {told}" for kind in ("fast-", ""))
+
+
+def test_the_gateway_s_words_count_in_gateway_mode(db: None, settings: Any) -> None:
+    settings.AI_SERVICE_MODE = "gateway"
+    with pytest.raises(InvalidRequest):
+        apply(sized("vidu", {}, "720p", "4K", type="VIDEO_GENERATION"))
+    assert apply(sized("doubao", {}, "1K", "1536x1024")).problems
+    assert not apply(sized("doubao", {"gatewaySize": "pixels"}, "1K", "1536x1024")).problems

@@ -9,13 +9,14 @@ from django.core.management import CommandError, call_command
 from django.db import DatabaseError, connection, transaction
 from django.test import Client
 
-from aiservices import catalog_file, switches
-from aiservices.models import AIModel
-from billing.catalog import current_catalog
-from billing.catalog_changes import compare
-from billing.models import BillingRule, CatalogVersion, LevelConfig
-from billing.versions import changes_of
+from billing.catalog import availability as switches
+from billing.catalog import file as catalog_file
+from billing.catalog.changes import compare
+from billing.catalog.current import current_catalog
+from billing.catalog.file.versions import changes_of
+from billing.catalog.models import AIModel, BillingRule, CatalogVersion, LevelConfig
 from tenants.models import AuditEntry
+from tests.admin.conftest import confirm_password
 
 pytestmark = pytest.mark.django_db
 
@@ -33,6 +34,7 @@ def demo(db: None) -> None:
 def staff(root: Any) -> Client:
     client = Client()
     client.force_login(root)
+    confirm_password(client)
     return client
 
 
@@ -69,22 +71,22 @@ def test_a_file_makes_one_version_and_one_audit_entry() -> None:
     assert (version.number, version.author, version.note) == (1, "command", "catalog file demo.yaml")
     assert version.document == catalog_file.export().as_json()
     entry = AuditEntry.objects.get(action="catalog.apply")
-    assert (entry.actor, entry.after["rule added"]) == ("command", 8)
+    assert (entry.actor, entry.after["rule added"]) == ("command", BillingRule.objects.count())
     catalog_file.apply(catalog_file.parse(DEMO), actor="command")
     catalog_file.apply(catalog_file.parse(b"levels: [{level: VIP}]"), actor="command", dry_run=True)
     assert CatalogVersion.objects.count() == AuditEntry.objects.filter(action="catalog.apply").count() == 1
 
 
 def test_each_save_in_the_admin_makes_one_version(staff: Client) -> None:
-    rule = BillingRule.objects.get(name="Gemini 2.5 Flash Image")
+    rule = BillingRule.objects.get(name="Gemini 3.1 Flash Image")
     address = f"/admin/billing/billingrule/{rule.pk}/change/"
     assert staff.post(address, rule_form(rule)).status_code == 302
     assert CatalogVersion.objects.count() == 1
     assert staff.post(address, rule_form(rule, base_credits=16, **{"prices-1-credits": 33})).status_code == 302
     version = newest()
-    assert (version.number, version.author, version.note) == (2, "admin:root", "price rule Gemini 2.5 Flash Image")
+    assert (version.number, version.author, version.note) == (2, "admin:root", "price rule Gemini 3.1 Flash Image")
     assert told(version) == [
-        "~ rule gemini-2.5-flash-image",
+        "~ rule gemini-3.1-flash-image",
         "    baseCredits: 15 → 16",
         "    prices[resolution 2K] credits: 30 → 33",
     ]
@@ -121,22 +123,22 @@ def test_switching_a_model_is_a_version_too(staff: Client) -> None:
         "options": "{}",
         "disabled_reason": "too dear",
     }
-    assert staff.post(f"/admin/aiservices/aimodel/{model.pk}/change/", form).status_code == 302
+    assert staff.post(f"/admin/billing/aimodel/{model.pk}/change/", form).status_code == 302
     assert newest().number == 3
     assert "    name: Sora 2 → Sora Two" in told(newest())
 
 
 def test_a_refused_save_makes_no_version(staff: Client) -> None:
-    rule = BillingRule.objects.get(name="Gemini 2.5 Flash Image")
+    rule = BillingRule.objects.get(name="Gemini 3.1 Flash Image")
     address = f"/admin/billing/billingrule/{rule.pk}/change/"
     assert staff.post(address, rule_form(rule, **{"prices-1-credits": -1})).status_code == 200
     assert CatalogVersion.objects.count() == 1
 
 
 def test_the_admin_shows_what_changed(staff: Client) -> None:
-    rule = BillingRule.objects.get(name="Gemini 2.5 Flash Image")
+    rule = BillingRule.objects.get(name="Gemini 3.1 Flash Image")
     staff.post(f"/admin/billing/billingrule/{rule.pk}/change/", rule_form(rule, base_credits=16))
-    assert "price rule Gemini 2.5 Flash Image" in staff.get("/admin/billing/catalogversion/").content.decode()
+    assert "price rule Gemini 3.1 Flash Image" in staff.get("/admin/billing/catalogversion/").content.decode()
     page = staff.get(f"/admin/billing/catalogversion/{newest().pk}/change/").content.decode()
     assert "baseCredits: 15 → 16" in page
     assert staff.post(f"/admin/billing/catalogversion/{newest().pk}/delete/", {"post": "yes"}).status_code == 403

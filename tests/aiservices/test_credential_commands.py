@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
-from aiservices.models import GeminiKey, SoraToken
+from aiservices.credentials.models import GeminiKey, SoraToken
 from tenants.models import AuditEntry
 from tests.aiservices.credential_rows import access_token, key
 from tests.live import process_environment
@@ -66,13 +66,15 @@ def test_what_was_exported_can_be_imported(tmp_path: Path, sora: SoraService) ->
     SoraToken.objects.all().delete()
     assert run("import_credentials", "sora", str(file))["added"] == 1
     row = SoraToken.objects.get()
-    assert (row.secret, row.remark, row.is_active) == (secret, "r", False)
+    assert (row.secret.reveal(), row.remark, row.is_active) == (secret, "r", False)
     assert AuditEntry.objects.get(action="credential.export").reason == "move"
 
 
 def test_keys_on_standard_output() -> None:
     one = key("one")
-    assert run("export_credentials", "gemini", "--reveal") == {"keys": [{"apiKey": one.secret, "name": "one", "isActive": True}]}
+    assert run("export_credentials", "gemini", "--reveal") == {
+        "keys": [{"apiKey": one.secret.reveal(), "name": "one", "isActive": True}]
+    }
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[", '{"keys": 5}', "two words"])

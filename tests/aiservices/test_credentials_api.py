@@ -9,11 +9,12 @@ from django.contrib.auth.models import Permission
 from django.test import Client
 from pytest_httpserver import HTTPServer
 
-from aiservices.models import AIModel, CredentialLease, GeminiKey, SoraToken
+from aiservices.credentials.models import CredentialLease, GeminiKey, SoraToken
+from billing.catalog.models import AIModel
 from tenants.models import AuditEntry, User
 from tests.aiservices.credential_rows import access_token, key, token
 from tests.upstreams.sora_service import SoraService
-from waule.ids import uuid7
+from waule.core.ids import uuid7
 
 pytestmark = pytest.mark.django_db
 SECRET = "AIzaSyA-planted-secret-0123456789-AB12"
@@ -90,23 +91,26 @@ def test_switching_editing_and_deleting_a_key(internal: Any) -> None:
 
 def test_a_secret_that_another_key_has_is_a_duplicate(internal: Any) -> None:
     one, two = key("one"), key("two")
-    status, answer = internal("PATCH", f"/internal/gemini/keys/{one.pk}", {"apiKey": two.secret})
+    status, answer = internal("PATCH", f"/internal/gemini/keys/{one.pk}", {"apiKey": two.secret.reveal()})
     assert (status, answer["code"]) == (409, "duplicate")
 
 
 def test_testing_keys(internal: Any, gemini: HTTPServer) -> None:
     one = key("one")
-    gemini.expect_ordered_request("/v1beta/models", headers={"x-goog-api-key": one.secret}).respond_with_json({"models": []})
+    gemini.expect_ordered_request("/v1beta/models", headers={"x-goog-api-key": one.secret.reveal()}).respond_with_json(
+        {"models": []}
+    )
     path = f"/internal/gemini/keys/{one.pk}/test"
     status, good = internal.post(path)
     assert (status, good["success"], good["status"], good["state"]) == (200, True, "success", "ready")
-    refusal = {"error": {"code": 400, "message": "API key not valid.", "details": [{"reason": "API_KEY_INVALID"}]}}
-    gemini.expect_ordered_request("/v1beta/models").respond_with_json(refusal, status=400)
+    rejection = {"error": {"code": 400, "message": "API key not valid.", "details": [{"reason": "API_KEY_INVALID"}]}}
+    gemini.expect_ordered_request("/v1beta/models").respond_with_json(rejection, status=400)
     status, bad = internal.post(path)
     assert (status, bad["success"], bad["status"], bad["state"]) == (200, False, "failed", "invalid")
     gemini.expect_ordered_request("/v1beta/models").respond_with_data("oops", status=503)
     status, unknown = internal.post(path)
     assert (status, unknown["success"], unknown["outcome"], unknown["state"]) == (200, False, "overloaded", "invalid")
+    assert unknown["status"] == "untested"
     gemini.expect_ordered_request("/v1beta/models").respond_with_json({"models": []})
     assert internal.post(path)[1]["state"] == "ready"
 
@@ -174,12 +178,24 @@ def test_importing_tokens(internal: Any, sora: SoraService) -> None:
         {"token": "good-token-1", "imageEnabled": 1},
         {"token": "good-token-1", "imageConcurrency": -2},
         {"token": "good-token-1", "imageConcurrency": 1.0},
-        {"token": "good-token-1", "proxyUrl": "ftp://x"},
+        *({"token": "good-token-1", "proxyUrl": url} for url in ("ftp://x", "proxy:8080", "http://", "http://x:y", "http://a b")),
     ],
 )
 def test_tokens_that_can_be_none(internal: Any, sora: SoraService, body: Any) -> None:
     assert internal.post("/internal/sora/tokens", body)[0] == 400
     assert not SoraToken.objects.exists() and sora.calls == []
+
+
+def test_a_proxy_that_can_be_none_is_refused_in_changes_and_imports_too(internal: Any, sora: SoraService) -> None:
+    one = token("one", proxy_url="http://proxy:8080")
+    status, told = internal("PATCH", f"/internal/sora/tokens/{one.pk}", {"proxyUrl": "ftp://x"})
+    assert (status, list(told["details"]["fields"])) == (400, ["proxyUrl"])
+    item = {"token": access_token("anna@example.com"), "proxyUrl": "ftp://x"}
+    assert internal.post("/internal/sora/tokens/import", {"tokens": [item]})[1]["failed"] == 1
+    one.refresh_from_db()
+    assert one.proxy_url.reveal() == "http://proxy:8080" and SoraToken.objects.count() == 1 and sora.calls == []
+    changed = internal("PATCH", f"/internal/sora/tokens/{one.pk}", {"proxyUrl": " socks5://proxy:1080 "})[1]
+    assert changed["proxyUrl"] == "socks5://proxy:1080"
 
 
 def test_lists_come_in_pages(internal: Any) -> None:
@@ -198,11 +214,14 @@ def test_lease_and_report(internal: Any) -> None:
     one = key("one")
     status, lent = internal.post("/internal/credentials/lease", {"provider": "gemini", "model": "flash", "ttl": 60})
     assert status == 200
-    assert (lent["credentialId"], lent["secret"]) == (str(one.pk), one.secret)
+    assert (lent["credentialId"], lent["secret"]) == (str(one.pk), one.secret.reveal())
     assert internal.last["Cache-Control"] == "no-store"
     path = f"/internal/credentials/leases/{lent['leaseId']}/report"
-    assert internal.post(path, {"outcome": "rate_limited", "retryAfter": 33, "message": f"key {one.secret} is busy"})[0] == 200
-    assert one.secret not in CredentialLease.objects.get().message
+    assert (
+        internal.post(path, {"outcome": "rate_limited", "retryAfter": 33, "message": f"key {one.secret.reveal()} is busy"})[0]
+        == 200
+    )
+    assert one.secret.reveal() not in CredentialLease.objects.get().message
     status, none = internal.post("/internal/credentials/lease", {"provider": "gemini"})
     assert (status, none["code"]) == (429, "credentials_exhausted")
     assert internal.last["Retry-After"] in ("32", "33")
@@ -244,7 +263,9 @@ def test_without_the_secret_nobody_gets_in(path: str) -> None:
 
 def staff(*permissions: str) -> Client:
     user = User.objects.create_user("otto", password="otto-password", is_staff=True)
-    user.user_permissions.set(Permission.objects.filter(codename__in=permissions, content_type__app_label="aiservices"))
+    user.user_permissions.set(
+        Permission.objects.filter(codename__in=permissions, content_type__app_label__in=["aiservices", "billing"])
+    )
     client = Client()
     client.force_login(user, backend="django.contrib.auth.backends.ModelBackend")
     return client
@@ -261,7 +282,9 @@ def test_staff_needs_djangos_permission(path: str) -> None:
     client = staff()
     assert send(client, "GET", path).status_code == 403
     user = User.objects.get(username="otto")
-    user.user_permissions.set(Permission.objects.filter(content_type__app_label="aiservices", codename__startswith="view_"))
+    user.user_permissions.set(
+        Permission.objects.filter(content_type__app_label__in=["aiservices", "billing"], codename__startswith="view_")
+    )
     assert send(client, "GET", path).status_code == 200
     User.objects.update(is_staff=False)
     assert send(client, "GET", path).status_code == 403
@@ -276,7 +299,8 @@ def test_each_method_takes_its_own_permission(sora: SoraService) -> None:
     assert send(client, "POST", f"gemini/keys/{one.pk}/disable", {"reason": "x"}).status_code == 200
     assert send(client, "PATCH", f"gemini/keys/{one.pk}", {"name": "n"}).status_code == 200
     assert send(client, "POST", "sora/tokens/sync").status_code == 403
-    assert AuditEntry.objects.order_by("id").first().actor == "admin:otto"  # type: ignore[union-attr]
+    noted = AuditEntry.objects.exclude(action="login").order_by("id").values_list("action", "actor")
+    assert list(noted) == [("credential.disable", "admin:otto"), ("credential.edit", "admin:otto")]
 
 
 def test_a_session_needs_the_csrf_token(root: Any) -> None:
@@ -296,7 +320,7 @@ def test_switching_a_model(internal: Any) -> None:
     assert (status, off["isActive"], off["disabledReason"]) == (200, False, "too slow")
     assert internal.get("/internal/models")[1]["models"] == [
         {"id": str(model.pk), "modelId": "flash", "name": "Flash", "provider": "gemini", "type": "IMAGE_GENERATION"}
-        | {"isActive": False, "disabledReason": "too slow"}
+        | {"isActive": False, "disabledReason": "too slow", "version": off["version"]}
     ]
     assert internal("PATCH", f"/internal/models/{model.pk}", {"isActive": True})[1]["isActive"] is True
     assert "disabledReason" not in internal.get("/internal/models")[1]["models"][0]

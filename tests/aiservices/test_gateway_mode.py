@@ -10,16 +10,19 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+from django.conf import settings
 from PIL import Image
 
-from aiservices import generations
-from aiservices.models import AIModel, Generation
-from billing.models import Account, BillingPrice, BillingRule, Budget, Charge, Hold, LevelConfig
+from aiservices.errors import TaskOver
+from aiservices.generations import services as generations
+from aiservices.generations.models import Generation
+from billing.budgets.models import Budget
+from billing.catalog.models import AIModel, BillingPrice, BillingRule, LevelConfig
+from billing.ledger.models import Account, Charge, Hold
 from tenants.models import Mode, Tenant, User
 from tenants.services import create_api_key
-from tests.aiservices.conftest import api_of_user, image_model, video_model
+from tests.aiservices.conftest import api_of_user, image_model, usage, video_model
 from tests.live import LiveWaule
-from waule.connection_pool import CONNECTIONS
 
 IMAGES = "/v1/images/generations"
 
@@ -83,6 +86,7 @@ def gateway(live_waule: LiveWaule) -> Iterator[Gateway]:
     made = Gateway()
     live_waule.environ |= {
         "AI_SERVICE_MODE": "gateway",
+        "GATEWAY_BILLING": "callback",
         "WAULEAPI_URL": made.url,
         "OUTBOUND_ALLOW": "127.0.0.1",
         "UPSTREAM_READ_SECONDS": "2",
@@ -94,7 +98,7 @@ def gateway(live_waule: LiveWaule) -> Iterator[Gateway]:
 
 
 @pytest.fixture
-def banana(books: None) -> AIModel:
+def banana(any_database: None) -> AIModel:
     return image_model("banana", provider="gemini")
 
 
@@ -136,10 +140,10 @@ def test_the_gateway_charges_and_its_picture_is_kept_here(
 ) -> None:
     gateway.answer = calling_back(live_waule, gateway, gateway.pictures("/picture"))
     answer = live_waule.post(IMAGES, {"model": "banana", "prompt": "x", "size": "1K"}, headers=headers)
-    assert (answer.status_code, answer.json()["usage"]) == (200, {"credits_charged": 15})
+    assert (answer.status_code, answer.json()["usage"]) == (200, usage(15))
     sent_headers, sent = gateway.asked[0]
     row = Generation.objects.get()
-    assert sent == {"model": "banana", "prompt": "x", "size": "1K", "n": 1}
+    assert sent == {"model": "banana", "prompt": "x", "size": "1:1", "image_size": "1K", "n": 1}
     assert sent_headers["Idempotency-Key"] == str(row.id)
     assert sent_headers["X-Tenant-Id"] == str(acme.pk)
     assert live_waule.session.get(answer.json()["data"][0]["url"]).content == a_picture()
@@ -208,8 +212,8 @@ def test_a_charge_that_comes_after_the_failure_is_refunded_at_once(
     image_model("other")
     body = {"targetType": "tenant", "targetId": str(acme.pk), "modelId": "banana"}
     for wrong in ({"modelId": "other"}, {"targetId": str(birch.pk)}):
-        status, refusal = live_waule.internal("POST", "/internal/billing/charge", body | wrong, key=key)
-        assert (status, refusal["code"]) == (422, "idempotency_key_reused")
+        status, rejection = live_waule.internal("POST", "/internal/billing/charge", body | wrong, key=key)
+        assert (status, rejection["code"]) == (422, "idempotency_key_reused")
     status, charged = live_waule.internal("POST", "/internal/billing/charge", body, key=key)
     assert (status, charged["creditsCharged"], charged["balance"]) == (200, 15, 1000)
     assert (Charge.objects.get().state, balance(acme)) == ("refunded", (1000, 0))
@@ -221,7 +225,7 @@ def test_a_picture_that_nobody_charged_is_delivered_and_flagged(
 ) -> None:
     gateway.answer = lambda headers, body: gateway.pictures("/picture")
     answer = live_waule.post(IMAGES, {"model": "banana", "prompt": "x"}, headers=headers)
-    assert (answer.status_code, answer.json()["usage"]) == (200, {"credits_charged": 0})
+    assert (answer.status_code, answer.json()["usage"]) == (200, usage(0))
     assert "not_charged" in Generation.objects.get().flags
 
 
@@ -250,7 +254,7 @@ def test_fewer_pictures_than_asked_are_charged_as_delivered(
 ) -> None:
     local.answer = lambda headers, body: local.pictures("/picture1", "/moved", "/picture2")
     answer = live_waule.post(IMAGES, {"model": "banana", "prompt": "x", "n": 3}, headers=headers)
-    assert (answer.status_code, len(answer.json()["data"]), answer.json()["usage"]) == (200, 2, {"credits_charged": 30})
+    assert (answer.status_code, len(answer.json()["data"]), answer.json()["usage"]) == (200, 2, usage(30))
     row = Generation.objects.get()
     assert {"unusable_url", "fewer_than_asked"} <= set(row.flags)
     assert balance(acme) == (970, 0)
@@ -330,7 +334,7 @@ def test_an_operator_settles_an_unknown_outcome(
     )
     assert settled.state == ("succeeded" if charge else "failed")
     assert balance(alice) == ((985, 0) if charge else (1000, 0))
-    with pytest.raises(generations.TaskOver):
+    with pytest.raises(TaskOver):
         generations.settle_unknown(generation=settled, charge=not charge, reason="again", actor="test")
 
 
@@ -339,7 +343,7 @@ def test_many_wait_for_the_gateway_and_nobody_waits_for_them(
 ) -> None:
     finish = threading.Event()
     gateway.answer = lambda headers, body: (finish.wait(50), gateway.pictures("/picture"))[1]
-    live_waule.environ["UPSTREAM_READ_SECONDS"] = "60"
+    live_waule.environ |= {"UPSTREAM_READ_SECONDS": "60", "UPSTREAM_TOTAL_SECONDS": "60"}
     assert live_waule.url
     with ThreadPoolExecutor(41) as threads:
         waiting = [
@@ -353,7 +357,7 @@ def test_many_wait_for_the_gateway_and_nobody_waits_for_them(
         if live_waule.database.is_postgresql:  # they share what is lent at most, and hold no transaction open
             busy = "SELECT count(*) FILTER (WHERE state LIKE 'idle in%%'), count(*) FROM pg_stat_activity"
             open_, connected = live_waule.sql(f"{busy} WHERE datname = current_database() AND application_name = 'waule'")[0]
-            assert (open_, connected <= CONNECTIONS + 1) == (0, True)
+            assert (open_, connected <= settings.DATABASE_CONNECTIONS + 1) == (0, True)
         finish.set()
         assert {answer.result().status_code for answer in waiting} == {200}
 

@@ -8,8 +8,9 @@ import time_machine
 from django.utils import timezone
 from pytest_httpserver import HTTPServer
 
-from aiservices import health, pool
-from aiservices.models import HealthCheck, Service
+from aiservices.credentials import pool
+from aiservices.monitoring import probes as health
+from aiservices.monitoring.models import HealthCheck, Service
 from tests.aiservices.credential_rows import access_token, key
 from tests.upstreams.sora_service import SoraService
 
@@ -30,21 +31,24 @@ def results() -> dict[str, str]:
 def test_what_was_never_looked_at_is_unknown(internal: Any) -> None:
     status, answer = internal.get("/internal/health")
     assert status == 200
-    assert {item["status"] for item in answer["services"]} == {"unknown"}
-    assert [item["name"] for item in answer["services"]] == ["database", "storage", "sora", "gemini", "openai", "sandbox"]
-    assert answer["services"][0]["checkedAt"] is None and answer["services"][0]["latencyMs"] is None
+    names = ["database", "storage", "workers", "sora", "gemini", "openai", "sandbox"]
+    assert [item["name"] for item in answer["services"]] == names
+    found = {item["name"]: item for item in answer["services"]}
+    assert found.pop("workers")["status"] == "down"  # that none lives is seen without a probe
+    assert {(item["status"], item["checkedAt"], item["latencyMs"]) for item in found.values()} == {("unknown", None, None)}
 
 
 def test_probing_now(internal: Any, sora: SoraService, httpserver: HTTPServer) -> None:
     one = key("one")
-    headers = {"x-goog-api-key": one.secret}
+    headers = {"x-goog-api-key": one.secret.reveal()}
     httpserver.expect_request("/gemini/models", headers=headers).respond_with_json({"models": []})
     status, answer = internal.post("/internal/health/check")
     assert status == 200
     found = {item["name"]: item["status"] for item in answer["services"]}
-    assert found == dict.fromkeys(("database", "storage", "sora", "gemini", "sandbox"), "ok") | {"openai": "unknown"}
+    well = dict.fromkeys(("database", "storage", "sora", "gemini", "sandbox"), "ok")
+    assert found == well | {"openai": "unknown", "workers": "down"}
     assert all(item["checkedAt"] for item in answer["services"])
-    assert HealthCheck.objects.count() == 6
+    assert HealthCheck.objects.count() == 7
     assert results() == found
 
 
@@ -99,9 +103,10 @@ def test_one_worker_probes_what_is_due(settings: Any, sora: SoraService) -> None
     with time_machine.travel(now, tick=False):
         assert sorted(health.probe_due()) == sorted(health.names())
         assert health.probe_due() == []
-    with time_machine.travel(now + timedelta(seconds=health.DOWN_AGAIN_SECONDS + 1)):
-        Service.objects.filter(name="sora").update(status="ok", next_probe_at=now)
+        Service.objects.filter(name="sora").update(next_probe_at=now)
         assert health.probe_due() == ["sora"]
+    with time_machine.travel(now + timedelta(seconds=health.DOWN_AGAIN_SECONDS + 1), tick=False):
+        assert sorted(health.probe_due()) == ["storage", "workers"]  # what is down, and what is soon full
 
 
 def test_the_worker_brings_tokens_into_step_when_the_service_is_back(internal: Any, sora: SoraService) -> None:

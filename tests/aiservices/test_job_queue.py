@@ -9,30 +9,39 @@ from typing import Any
 
 import pytest
 from django.db import connection
+from django.db.models import Q
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from aiservices import generations, jobs, recovery
 from aiservices.errors import LeaseLost
-from aiservices.generations import queue_video
-from aiservices.heartbeats import Heartbeat, change
-from aiservices.models import AIModel, Generation
-from aiservices.wishes import Caller, Wish
-from aiservices.work import recover
-from billing.models import Account, Charge, Hold
+from aiservices.generations import queue as jobs
+from aiservices.generations import recovery
+from aiservices.generations import services as generations
+from aiservices.generations.execution import recover
+from aiservices.generations.leases import Heartbeat, change, take_over
+from aiservices.generations.models import Generation
+from aiservices.generations.requests import GenerationRequest
+from aiservices.generations.services import queue_video
+from billing.catalog.models import AIModel
+from billing.catalog.pricing import read_size
+from billing.ledger.models import Account, Charge, Hold
 from billing.services import release
 from tenants.models import Tenant, User
+from tenants.principal import Principal
 from tests.conftest import give
-from waule.errors import Unavailable
+from waule.core import fail_points
+from waule.core.errors import Unavailable
 
 State = Generation.State
 
 
 def queue(owner: Tenant | User, *, prompt: str = "x") -> Generation:
     """A video of one second in 128x128."""
-    caller = Caller("tenant" if isinstance(owner, Tenant) else "user", owner.pk)
-    wish = Wish(type=Generation.Type.VIDEO, model="filmer", prompt=prompt, resolution="128x128", duration=Decimal(1))
-    return queue_video(caller=caller, wish=wish, idempotency_key=None).generation
+    caller = Principal("tenant" if isinstance(owner, Tenant) else "user", str(owner.pk))
+    request = GenerationRequest(
+        type=Generation.Type.VIDEO, model="filmer", prompt=prompt, resolution=read_size("128x128"), duration=Decimal(1)
+    )
+    return queue_video(caller=caller, request=request, idempotency_key=None).generation
 
 
 def expire(job: Generation) -> None:
@@ -129,6 +138,20 @@ def test_who_lost_the_lease_writes_nothing(acme: Tenant, filmer: AIModel) -> Non
     assert figures(acme) == (990, 0, 1)
 
 
+def test_who_wakes_and_calls_is_not_taken_over_by_an_older_look(acme: Tenant, filmer: AIModel) -> None:
+    """After another worker's look at the row the first one called the provider: a second call would order twice."""
+    queue(acme)
+    first = jobs.Queue().claim()
+    assert first is not None
+    expire(first)
+    look = read(first)
+    change(first, called_at=timezone.now())
+    assert not take_over(look, Q(state=State.RUNNING, lease_until__lt=timezone.now()))
+    second = jobs.Queue().claim()
+    assert second is not None
+    assert second.called_at == first.called_at
+
+
 def test_a_heartbeat_outlives_a_takeover_in_its_own_process(cloned_db: Any, acme: Tenant, filmer: AIModel, settings: Any) -> None:
     settings.JOB_LEASE_SECONDS = 1
     heartbeat = Heartbeat()
@@ -149,7 +172,7 @@ def test_a_heartbeat_outlives_a_takeover_in_its_own_process(cloned_db: Any, acme
 
 def test_a_job_that_kills_its_workers_is_given_up(acme: Tenant, filmer: AIModel) -> None:
     job = queue(acme)
-    for _death in range(jobs.MAX_DEATHS):
+    for _death in range(jobs.MAX_CRASHES):
         claimed = jobs.Queue().claim()
         assert claimed is not None
         expire(claimed)
@@ -164,7 +187,7 @@ def test_a_video_that_was_ordered_is_not_given_up_as_failed(acme: Tenant, filmer
     queue(acme)
     job = jobs.Queue().claim()
     assert job is not None
-    change(job, route="openai", called_at=timezone.now(), upstream_id="video_1", deaths=jobs.MAX_DEATHS)
+    change(job, route="openai", called_at=timezone.now(), upstream_id="video_1", crash_count=jobs.MAX_CRASHES)
     jobs.run(job)
     assert (read(job).state, figures(acme)) == ("unknown", (1000, 10, 0))
 
@@ -179,15 +202,10 @@ def test_who_was_taken_for_dead_and_was_not_keeps_its_job(acme: Tenant, filmer: 
     assert (read(job).state, figures(acme)) == ("queued", (1000, 10, 0))
 
 
-def test_an_admission_that_was_dropped_leaves_no_hold(acme: Tenant, filmer: AIModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_admission_that_was_dropped_leaves_no_hold(acme: Tenant, filmer: AIModel) -> None:
     """A recoverer dropped it before its hold was made."""
-
-    def drop_it(place: str) -> None:
-        if place == "generation.inserted":
-            Generation.objects.all().delete()
-
-    monkeypatch.setattr(generations, "reach", drop_it)
-    with pytest.raises(Unavailable):
+    drop_it = Generation.objects.all().delete
+    with fail_points.at("generation.inserted", drop_it), pytest.raises(Unavailable):
         queue(acme)
     assert figures(acme) == (1000, 0, 0)
 

@@ -11,13 +11,16 @@ from django.urls import reverse
 from django.utils import timezone
 from pytest_httpserver import HTTPServer
 
-from aiservices import generations, jobs
-from aiservices.endings import conclude
-from aiservices.models import AIModel, Generation, GenerationInput
-from aiservices.outbox_delivery import deliver_due
-from aiservices.webhooks import set_webhook
-from tenants.models import ApiKey, AuditEntry, OutboxAttempt, OutboxMessage, Tenant, User
+from aiservices.generations import queue as jobs
+from aiservices.generations import services as generations
+from aiservices.generations.models import Generation, GenerationInput
+from aiservices.generations.settlement import apply_outcome
+from aiservices.generations.webhooks import set_webhook
+from billing.catalog.models import AIModel
+from tenants.models import ApiKey, AuditEntry, Tenant, User
 from tenants.services import create_api_key
+from tenants.webhooks.delivery import deliver_due
+from tenants.webhooks.models import OutboxAttempt, OutboxMessage
 from tests.aiservices.conftest import Api
 from tests.live import LiveWaule
 
@@ -45,8 +48,8 @@ def told(receiver: HTTPServer) -> list[dict[str, Any]]:
 
 
 def is_signed(request: Any, secret: str) -> bool:
-    moment, _comma, given = request.headers["X-Waule-Signature"].partition(",")
-    signed = f"{moment.removeprefix('t=')}.".encode() + request.data
+    timestamp, _comma, given = request.headers["X-Waule-Signature"].partition(",")
+    signed = f"{timestamp.removeprefix('t=')}.".encode() + request.data
     return bool(given == "v1=" + hmac.new(secret.encode(), signed, hashlib.sha256).hexdigest())
 
 
@@ -76,7 +79,7 @@ def test_an_ending_that_is_repeated_is_told_once(as_acme: Api, filmer: AIModel, 
     as_acme("PUT", "/v1/webhook", {"url": receiver.url_for("/hook")})
     video = as_acme.post("/v1/videos", VIDEO)[1]["id"]
     work()
-    conclude(Generation.objects.get(id=video))  # as who did not hear that it was committed
+    apply_outcome(Generation.objects.get(id=video))  # as who did not hear that it was committed
     deliver_due()
     assert len(told(receiver)) == 1
 
@@ -187,7 +190,7 @@ def test_one_tenants_dead_receiver_holds_up_no_others(acme: Tenant, birch: Tenan
         set_webhook(key_id=str(key.id), url=receiver.url_for(path), actor="test")
         for _number in range(count):
             OutboxMessage.objects.create(tenant=tenant, api_key=key, kind="video.completed", payload={})
-    from tenants import outbox
+    from tenants.webhooks import outbox
 
     first = outbox.claim(limit=32, limit_each=8)
     assert [message.tenant_id for message in first].count(acme.id) == 8
@@ -204,8 +207,8 @@ def test_staff_set_a_webhook(client: Any, root: User, acme: Tenant, receiver: HT
     shown = client.post(address, {"url": receiver.url_for("/hook")})
     key.refresh_from_db()
     assert key.webhook_url == receiver.url_for("/hook")
-    assert key.webhook_secret in shown.text
-    assert key.webhook_secret not in client.get(address).text
+    assert key.webhook_secret.reveal() in shown.text
+    assert key.webhook_secret.reveal() not in client.get(address).text
     before = key.webhook_secret
     assert client.post(address, {"url": receiver.url_for("/elsewhere")}).status_code == 302
     key.refresh_from_db()

@@ -1,12 +1,13 @@
 """`GET /internal/models`."""
 
+import re
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.utils import timezone
 
-from aiservices.models import AIModel
+from billing.catalog.models import AIModel
 
 pytestmark = pytest.mark.django_db
 
@@ -33,6 +34,8 @@ def test_every_model_is_listed_with_its_switch(internal: Any, models: list[AIMod
         {"id": str(row.pk), "modelId": row.model_id, "name": row.name, "provider": "gemini", "type": "IMAGE_GENERATION"}
         for row in models
     ]
+    versions = [row.pop("version") for row in answer["models"]]
+    assert len(set(versions)) == 4 and all(re.fullmatch("[0-9a-f]{24}", version) for version in versions)
     assert answer == {
         "models": [
             rows[0] | {"isActive": True},

@@ -11,9 +11,10 @@ from django.urls import reverse
 from django.utils import timezone
 from pytest_httpserver import HTTPServer
 
-from aiservices.outbox_delivery import deliver_due
-from tenants import outbox
-from tenants.models import AuditEntry, OutboxAttempt, OutboxMessage, Webhook
+from tenants.models import AuditEntry
+from tenants.webhooks import outbox
+from tenants.webhooks.delivery import deliver_due
+from tenants.webhooks.models import OutboxAttempt, OutboxMessage, Webhook
 
 SECRET = "receiver-secret"
 
@@ -53,8 +54,8 @@ def test_it_is_sent_again_until_it_arrives(operator: HTTPServer) -> None:
     assert json.loads(first.data)["data"] == {"name": "Acme 中文"}
     for request in (first, second):
         assert request.headers["X-Waule-Message-Id"] == str(message.id)
-        moment, _comma, given = request.headers["X-Waule-Signature"].partition(",")
-        signed = f"{moment.removeprefix('t=')}.".encode() + request.data
+        timestamp, _comma, given = request.headers["X-Waule-Signature"].partition(",")
+        signed = f"{timestamp.removeprefix('t=')}.".encode() + request.data
         assert given == "v1=" + hmac.new(SECRET.encode(), signed, hashlib.sha256).hexdigest()
 
 

@@ -15,15 +15,17 @@ import time_machine
 from django.db import connection
 from django.utils import timezone
 
-from aiservices import pool
+from aiservices.credentials import pool
+from aiservices.credentials.models import CredentialLease, GeminiKey
+from aiservices.credentials.pool import unreadable
 from aiservices.errors import CredentialsExhausted
-from aiservices.models import AIModel, CredentialLease, GeminiKey
+from billing.catalog.models import AIModel
 from tests.aiservices.credential_rows import key, token
 from tests.live import process_environment
 from tests.settings import PROJECT
-from waule.encryption import SecretUnreadable
-from waule.errors import InvalidRequest, InvalidState, NotFound
-from waule.ids import uuid7
+from waule.core.crypto.encryption import SecretUnreadable
+from waule.core.errors import InvalidRequest, InvalidState, NotFound
+from waule.core.ids import uuid7
 
 pytestmark = pytest.mark.django_db
 
@@ -41,8 +43,8 @@ def refused(**kwargs: Any) -> CredentialsExhausted:
 def test_a_lease_carries_the_secret_and_hides_it() -> None:
     one = key("one")
     lease = lend(ttl_seconds=90)
-    assert lease.secret == one.secret
-    assert one.secret not in repr(lease)
+    assert lease.secret == one.secret.reveal()
+    assert one.secret.reveal() not in repr(lease)
     assert lease.credential == one
     row = CredentialLease.objects.get()
     assert (row.pk, row.credential_id, row.outcome) == (lease.lease_id, one.pk, "")
@@ -259,21 +261,26 @@ def test_what_an_operator_saves_does_not_touch_what_the_pool_knows() -> None:
     assert (one.name, one.state, one.use_count) == ("renamed", "cooling", 1)
 
 
-def test_a_secret_that_no_key_opens_is_passed_over(settings: Any) -> None:
-    broken = key("broken", priority=9)
-    settings.ENCRYPTION_KEYS = ["c29tZS1vdGhlci1lbmNyeXB0aW9uLWtleS0zMi1ieXQ="]
-    with pytest.raises(CredentialsExhausted):
-        lend()
-    broken.refresh_from_db()
-    assert (broken.state, broken.in_flight) == ("cooling", 0)
-    whole = key("whole")
-    assert lend().credential_id == whole.pk
-    GeminiKey.objects.exclude(pk=whole.pk).delete()
-    for number in range(pool.MAX_UNREADABLE):
-        key(f"k{number}", priority=9)
-    settings.ENCRYPTION_KEYS = ["dGVzdC1lbmNyeXB0aW9uLWtleS1vZi0zMi1ieXRlcyE="]
+NEWER, OLDER = "c29tZS1vdGhlci1lbmNyeXB0aW9uLWtleS0zMi1ieXQ=", "dGVzdC1lbmNyeXB0aW9uLWtleS1vZi0zMi1ieXRlcyE="
+
+
+def test_a_process_with_the_older_keys_never_marks_what_it_cannot_open(settings: Any) -> None:
+    """While keys rotate, in any order of restarts: what one process cannot read is passed by there, and is healthy elsewhere."""
+    settings.ENCRYPTION_KEYS = [NEWER, OLDER]  # a process that was restarted already
+    sealed = [key(f"sealed by the newer key {number}", priority=9, state="ready") for number in range(20)]
+    GeminiKey.objects.filter(pk=sealed[0].pk).update(state="cooling", cooling_until=timezone.now())  # a trial is due
+    columns = ("state", "cooling_until", "trial_until", "in_flight", "use_count", "uses_today", "last_error", "error_count")
+    before = list(GeminiKey.objects.order_by("pk").values_list(*columns))
+    settings.ENCRYPTION_KEYS = [OLDER]  # one that was not
     with pytest.raises(SecretUnreadable):
         lend()
+    whole = key("sealed by the older key")
+    assert lend().credential_id == whole.pk
+    assert list(GeminiKey.objects.exclude(pk=whole.pk).order_by("pk").values_list(*columns)) == before
+    assert CredentialLease.objects.count() == 1
+    unreadable.forget()  # the process is restarted with both
+    settings.ENCRYPTION_KEYS = [NEWER, OLDER]
+    assert lend().credential_id in {row.pk for row in sealed}
 
 
 def test_images_and_videos_have_limits_of_their_own() -> None:

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from aiservices.providers.base import Output
-from aiservices.providers.gateway import Gateway
+from aiservices.generations.providers.base import Output
+from aiservices.generations.providers.gateway import Gateway
 from gateway_client import errors
 from tests.aiservices.upstreams import Heard, job
 from tests.gateway_client import bad_server as bad
@@ -32,7 +32,7 @@ def test_an_image_for_a_tenant(upstream: BadServer) -> None:
     assert (outcome.credits_charged, outcome.flags) == (3, ())
     (seen,) = upstream.seen
     assert seen.path == "/v1/images/generations"
-    assert seen.json() == {"model": "model-1", "prompt": "a cat", "size": "2K", "n": 1}
+    assert seen.json() == {"model": "model-1", "prompt": "a cat", "size": "1:1", "image_size": "2K", "n": 1}
     assert seen.headers["x-tenant-id"] == "acme"
     assert seen.headers["idempotency-key"] == "0198c0de-0000-7000-8000-000000000001"
     assert seen.headers["x-request-id"] == "request-1"

@@ -1,4 +1,4 @@
-"""Gemini: its wire format, its refusals, and which key is tried next."""
+"""Gemini: its wire format, its rejections, and which key is tried next."""
 
 import base64
 from collections.abc import Iterator
@@ -6,16 +6,17 @@ from typing import Any
 
 import pytest
 
-from aiservices import credentials, pool
+from aiservices.credentials import pool
+from aiservices.credentials import services as credentials
+from aiservices.credentials.models import CredentialLease, GeminiKey
 from aiservices.errors import CredentialsExhausted
-from aiservices.models import CredentialLease, GeminiKey
-from aiservices.providers.base import Output
-from aiservices.providers.gemini import Gemini
+from aiservices.generations.providers.base import Output
+from aiservices.generations.providers.gemini import Gemini
 from gateway_client import errors
 from tests.aiservices.upstreams import Heard, job
 from tests.gateway_client import bad_server as bad
 from tests.gateway_client.bad_server import BadServer
-from waule.errors import NotConfigured
+from waule.core.errors import NotConfigured
 
 pytestmark = pytest.mark.django_db
 KEYS = ["AIzaPlanted-key-number-one-00000001", "AIzaPlanted-key-number-two-00000002"]
@@ -79,10 +80,9 @@ def test_an_image(upstream: BadServer, keys: list[GeminiKey]) -> None:
     [
         ("", "", None),
         ("1:1", "", {"aspectRatio": "1:1"}),
-        ("auto", "", None),
         ("", "4k", {"imageSize": "4K"}),
-        ("", "1024x1024", {"aspectRatio": "1:1", "imageSize": "1K"}),
-        ("", "1792x1024", {"aspectRatio": "16:9", "imageSize": "2K"}),
+        ("21:9", "1024x1024", {"aspectRatio": "21:9", "imageSize": "1K"}),
+        ("8:1", "512x512", {"aspectRatio": "8:1", "imageSize": "512"}),
         ("4:3", "3840x2160", {"aspectRatio": "4:3", "imageSize": "4K"}),
     ],
 )
@@ -139,7 +139,7 @@ def test_drafts_are_no_results(upstream: BadServer, keys: list[GeminiKey]) -> No
     assert len(ask().outputs) == 1
 
 
-REFUSALS = {
+REJECTIONS = {
     "prompt": {"promptFeedback": {"blockReason": "PROHIBITED_CONTENT"}},
     "prompt_and_empty": {"promptFeedback": {"blockReason": "SAFETY"}, "candidates": []},
     "safety": pictures(finishReason="IMAGE_SAFETY"),
@@ -147,9 +147,9 @@ REFUSALS = {
 }
 
 
-@pytest.mark.parametrize("name", REFUSALS)
+@pytest.mark.parametrize("name", REJECTIONS)
 def test_a_refusal_blames_nobodys_key(upstream: BadServer, keys: list[GeminiKey], name: str) -> None:
-    upstream.will(bad.answer(REFUSALS[name]))
+    upstream.will(bad.answer(REJECTIONS[name]))
     with pytest.raises(errors.ContentRefused):
         ask()
     assert outcomes() == ["content_refused"]
@@ -171,8 +171,8 @@ def inline(data: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     "body",
     [
-        *({}, [], None, {"candidates": 1}, {"candidates": [1]}, {"candidates": [{"content": {"parts": 1}}]}, b"<html>"),
-        *(inline(5), inline(None), inline("%%%"), inline("AAAA"), inline("")),
+        *([], None, {"candidates": 1}, {"candidates": [1]}, {"candidates": [{"content": {"parts": 1}}]}, b"<html>"),
+        *(inline(5), inline("%%%"), inline("AAAA")),
     ],
 )
 def test_what_was_not_promised_is_unknown(upstream: BadServer, keys: list[GeminiKey], body: Any) -> None:
@@ -193,10 +193,10 @@ INVALID = {"details": [{"@type": "type.googleapis.com/google.rpc.ErrorInfo", "re
 
 
 @pytest.mark.parametrize(
-    "refusal", [error(400, **INVALID), error(400, message="API key not valid. Pass one."), error(401), error(403)]
+    "rejection", [error(400, **INVALID), error(400, message="API key not valid. Pass one."), error(401), error(403)]
 )
-def test_the_next_key_is_tried_when_one_is_refused(upstream: BadServer, keys: list[GeminiKey], refusal: bad.Behaviour) -> None:
-    upstream.will(refusal, bad.answer(pictures(bad.PNG)))
+def test_the_next_key_is_tried_when_one_is_refused(upstream: BadServer, keys: list[GeminiKey], rejection: bad.Behaviour) -> None:
+    upstream.will(rejection, bad.answer(pictures(bad.PNG)))
     assert len(ask().outputs) == 1
     assert [seen.headers["x-goog-api-key"] for seen in upstream.seen] == KEYS
     assert outcomes() == ["invalid", "ok"]
@@ -248,9 +248,22 @@ def test_a_daily_quota_is_a_quota(upstream: BadServer, keys: list[GeminiKey]) ->
     assert outcomes() == ["quota_exhausted", "ok"]
 
 
+def test_each_attempt_is_noted_with_its_generation_and_the_providers_words(upstream: BadServer, keys: list[GeminiKey]) -> None:
+    upstream.will(error(429, message="You exceeded your current quota"), bad.answer(pictures(bad.PNG)))
+    ask(generation_id="0198c0de-0000-7000-8000-0000000000aa")
+    leases = CredentialLease.objects.filter(generation_id="0198c0de-0000-7000-8000-0000000000aa").order_by("id")
+    assert [lease.credential_id for lease in leases] == [key.pk for key in keys]
+    assert "You exceeded your current quota" in leases[0].message
+    pool.report(pool.lease(provider="gemini").lease_id, "ok")  # by somebody else's program
+    assert CredentialLease.objects.filter(generation_id=None).count() == 1
+
+
 @pytest.mark.parametrize(
     ("behaviour", "outcome"),
-    [(error(503), "overloaded"), (error(500), "overloaded"), (bad.hang_up, "error"), (bad.answer(b"<html>"), "error")],
+    [
+        *((bad.answer({}, 503), "overloaded"), (bad.answer(b"<html>", 500), "overloaded")),
+        *((bad.hang_up, "error"), (bad.answer(b"<html>"), "error")),
+    ],
 )
 def test_an_unknown_outcome_is_never_tried_with_another_key(
     upstream: BadServer, keys: list[GeminiKey], behaviour: bad.Behaviour, outcome: str
@@ -283,7 +296,5 @@ def test_with_no_key_ready_it_is_exhausted(upstream: BadServer, keys: list[Gemin
         ask()
 
 
-def test_it_makes_no_videos_and_cannot_be_asked(upstream: BadServer) -> None:
-    with pytest.raises(errors.UpstreamRefused):
-        Gemini(pool).generate_video(job(), progress=Heard())
+def test_what_became_of_an_image_cannot_be_asked(upstream: BadServer) -> None:
     assert Gemini(pool).find(job()) is None

@@ -7,14 +7,13 @@ from typing import Any
 
 import pytest
 
-from aiservices.providers.base import Output
-from aiservices.providers.media import video_size
-from aiservices.providers.openai import OpenAI
+from aiservices.generations.providers.base import Output
+from aiservices.generations.providers.openai import OpenAI
 from gateway_client import errors
 from tests.aiservices.upstreams import Heard, job
 from tests.gateway_client import bad_server as bad
 from tests.gateway_client.bad_server import BadServer
-from waule.errors import NotConfigured
+from waule.core.errors import NotConfigured
 
 PROVIDER = OpenAI(poll_seconds=(0.01, 0.01))
 B64 = base64.b64encode(bad.PNG).decode()
@@ -61,15 +60,16 @@ def test_reference_images_make_it_an_edit(upstream: BadServer) -> None:
     assert b'name="prompt"\r\n\r\na cat\r\n' in seen.body
 
 
-@pytest.mark.parametrize("body", [{}, {"data": 1}, {"data": [1]}, {"data": [{}]}, {"data": [{"b64_json": "AAAA"}]}, [], b"x"])
+@pytest.mark.parametrize("body", [{"data": 1}, {"data": [1]}, {"data": [{"b64_json": "AAAA"}]}, [], b"x"])
 def test_images_of_another_shape_are_unknown(upstream: BadServer, body: Any) -> None:
     upstream.will(bad.answer(body))
     with pytest.raises(errors.OutcomeUnknown):
         PROVIDER.generate_image(job(), progress=Heard())
 
 
-def test_no_image_is_nothing_made(upstream: BadServer) -> None:
-    upstream.will(bad.answer({"data": []}))
+@pytest.mark.parametrize("body", [{}, {"data": None}, {"data": []}, {"data": [{}]}, {"data": [{"b64_json": None, "url": ""}]}])
+def test_no_image_is_nothing_made(upstream: BadServer, body: Any) -> None:
+    upstream.will(bad.answer(body))
     with pytest.raises(errors.NothingMade):
         PROVIDER.generate_image(job(), progress=Heard())
 
@@ -77,8 +77,8 @@ def test_no_image_is_nothing_made(upstream: BadServer) -> None:
 def test_odd_and_surplus_images_are_flagged(upstream: BadServer) -> None:
     upstream.will(bad.answer({"data": [{"b64_json": "%"}, {"b64_json": B64}, {"b64_json": B64}]}))
     outcome = PROVIDER.generate_image(job(quantity=2), progress=Heard())
-    assert len(outcome.outputs) == 1
-    assert outcome.flags == ("more_than_asked", "odd_result")
+    assert len(outcome.outputs) == 2
+    assert outcome.flags == ("odd_result",)
 
 
 def test_a_video(upstream: BadServer) -> None:
@@ -190,20 +190,50 @@ def test_without_its_key_it_is_not_configured(upstream: BadServer, settings: Any
 
 
 @pytest.mark.parametrize(
-    ("resolution", "ratio", "size"),
+    ("answers", "failure"),
     [
-        ("1280x720", "", "1280x720"),
-        ("720*1280", "16:9", "720x1280"),
-        ("720p", "", "1280x720"),
-        ("720p", "9:16", "720x1280"),
-        ("1080p", "1:1", "1080x1080"),
-        ("480p", "16:9", "854x480"),
-        ("HD", "16:9", "1280x720"),
-        ("4K", "", "3840x2160"),
-        ("", "16:9", ""),
-        ("auto", "16:9", ""),
-        ("720p", "auto", ""),
+        ([{"status": "QUEUED"}, {"status": "COMPLETED"}], None),
+        ([{"data": {"status": "IN_PROGRESS"}}, {"data": {"status": "SUCCESS"}}], None),
+        ([{"status": "unknown"}, {"status": "succeeded"}], None),
+        ([{}, {"status": "a_new_word"}, {"status": "Success"}], None),
+        ([{"status": "FAILED", "error": {"message": "no"}}], errors.NothingMade),
+        ([{"code": "success", "data": {"status": "FAILURE", "error": {"message": "no"}}}], errors.NothingMade),
+        ([{"status": "failed", "error": {"message": "no", "code": "moderation_blocked"}}], errors.ContentRefused),
+        ([{"status": "Terminated"}], errors.NothingMade),
+        ([{"status": "cancelled"}], errors.NothingMade),
+        ([{"status": "expired"}], errors.NothingMade),
     ],
 )
-def test_the_size_of_a_video(resolution: str, ratio: str, size: str) -> None:
-    assert video_size(resolution, ratio) == size
+def test_states_in_other_spellings(upstream: BadServer, answers: list[Any], failure: Any) -> None:
+    film = [] if failure else [bad.media(bad.MP4)]
+    upstream.will(bad.answer({"task_id": "video_1"}), *(bad.answer(each) for each in answers), *film)
+    if failure:
+        with pytest.raises(failure) as caught:
+            PROVIDER.generate_video(job(), progress=Heard())
+        assert not caught.value.is_unknown
+        return
+    (output,) = PROVIDER.generate_video(job(), progress=Heard()).outputs
+    assert output.path is not None
+    output.path.unlink()
+
+
+def test_a_state_that_nobody_understands_is_asked_until_the_deadline(upstream: BadServer) -> None:
+    upstream.will(video("queued"), video("perhaps"))
+    with pytest.raises(errors.OutcomeTimedOut):
+        PROVIDER.generate_video(job(), progress=Heard())
+
+
+@pytest.mark.parametrize("status", [404, 501])
+def test_a_relay_that_serves_no_content_names_the_video_itself(upstream: BadServer, status: int) -> None:
+    done = {"id": "video_1", "status": "completed", "metadata": {"url": "https://cdn.test/v.mp4"}}
+    upstream.will(video("queued"), bad.answer(done), bad.answer({}, status))
+    (output,) = PROVIDER.generate_video(job(), progress=Heard()).outputs
+    assert output.url == "https://cdn.test/v.mp4"
+
+
+def test_a_broken_answer_while_it_is_asked_is_no_end(upstream: BadServer) -> None:
+    broken = bad.answer({"error": {"message": "busy", "type": "server_error"}}, 503)
+    upstream.will(video("queued"), broken, video("completed"), bad.media(bad.MP4))
+    (output,) = PROVIDER.generate_video(job(), progress=Heard()).outputs
+    assert output.path is not None
+    output.path.unlink()

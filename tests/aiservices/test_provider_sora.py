@@ -5,13 +5,14 @@ from typing import Any
 
 import pytest
 
-from aiservices.providers.base import Output
-from aiservices.providers.sora import Sora
+from aiservices.generations.providers.base import Output
+from aiservices.generations.providers.sora import Sora
 from gateway_client import errors
+from tests.aiservices.conftest import PIXEL
 from tests.aiservices.upstreams import Heard, job
 from tests.gateway_client import bad_server as bad
 from tests.gateway_client.bad_server import BadServer
-from waule.errors import NotConfigured
+from waule.core.errors import NotConfigured
 
 VIDEO = "```html\n<video src='https://cdn.test/v.mp4?a=1&amp;b=2' controls></video>\n```"
 
@@ -43,9 +44,7 @@ def test_a_video(upstream: BadServer) -> None:
         )
     )
     heard = Heard()
-    outcome = Sora().generate_video(
-        job(model_id="sora2-landscape-10s", reference_images=("https://cdn.test/r.png",)), progress=heard
-    )
+    outcome = Sora().generate_video(job(model_id="sora2-landscape-10s", reference_images=(PIXEL,)), progress=heard)
     assert outcome.outputs == (Output(url="https://cdn.test/v.mp4?a=1&b=2"),)
     assert heard == [12, 45, 99]
     (seen,) = upstream.seen
@@ -54,7 +53,7 @@ def test_a_video(upstream: BadServer) -> None:
     assert seen.headers["idempotency-key"] == job().generation_id
     body = seen.json()
     assert (body["model"], body["stream"]) == ("sora2-landscape-10s", True)
-    assert body["messages"][0]["content"][1] == {"type": "image_url", "image_url": {"url": "https://cdn.test/r.png"}}
+    assert body["messages"][0]["content"][1] == {"type": "image_url", "image_url": {"url": PIXEL}}
 
 
 def test_images(upstream: BadServer) -> None:
@@ -92,7 +91,6 @@ UNKNOWN = {
     "endless": bad.endless(b"data: {}\n"),
     "endless_line": bad.endless(b"x" * 65536),
     "status": bad.answer({}, 502),
-    "told_status": bad.server_sent({"error": {"message": "bad gateway", "code": 502}}),
     "empty": bad.answer(b""),
 }
 

@@ -13,11 +13,14 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from aiservices import catalog_file, rehearsal
-from aiservices.models import AIModel
 from billing import services
-from billing.models import BillingRule, Charge, LevelConfig
-from billing.uses import Target, UseRequest
+from billing.catalog import file as catalog_file
+from billing.catalog.models import AIModel, BillingRule, LevelConfig
+from billing.catalog.pricing import read_size
+from billing.catalog.usage import UsageRequest
+from billing.ledger.models import Charge
+from billing.services import dry_run as rehearsal
+from tenants.principal import Principal
 
 pytestmark = pytest.mark.django_db
 
@@ -59,14 +62,14 @@ def uses(acme: Any, vera: Any) -> None:
     LevelConfig.objects.all().delete()
     AIModel.objects.all().delete()
     catalog_file.apply(catalog_file.from_json(CATALOG), actor="test")
-    tenant, user = Target("tenant", str(acme.pk)), Target("user", str(vera.pk))
+    tenant, user = Principal("tenant", str(acme.pk)), Principal("user", str(vera.pk))
 
-    def charge(target: Target, **use: Any) -> Charge:
-        return services.charge(target=target, use=UseRequest(**use), actor="test").charge
+    def charge(target: Principal, **use: Any) -> Charge:
+        return services.charge(target=target, use=UsageRequest(**use), actor="test").charge
 
     charge(tenant, model="flash", quantity=2)  # 30, then 40
-    charge(tenant, model="film", duration=Decimal("4.5"), resolution="720p")  # 20, then 15
-    charge(tenant, model="film", duration=Decimal(5), resolution="1080p")  # 20, then no price
+    charge(tenant, model="film", duration=Decimal("4.5"), resolution=read_size("720p"))  # 20, then 15
+    charge(tenant, model="film", duration=Decimal(5), resolution=read_size("1080p"))  # 20, then no price
     charge(user, model="flash")  # free
     charge(user, model="flash", node_type="upscale")  # 3
     refunded = charge(tenant, model="flash", quantity=10)
@@ -119,8 +122,8 @@ def test_prune_and_switched_off_models_take_prices_away(tmp_path: Path) -> None:
     file = tmp_path / "draft.yaml"
     file.write_text("models: [{modelId: flash, provider: sandbox, type: IMAGE_GENERATION}]\n")
     told = json.loads(rehearse(str(file), "--prune", "--json"))
-    refusals = {row["name"]: row["refusals"] for row in told["models"]}
-    assert refusals == {"flash (sandbox)": {"price_not_configured": 3}, "film (sandbox)": {"model_disabled": 2}}
+    rejections = {row["name"]: row["refusals"] for row in told["models"]}
+    assert rejections == {"flash (sandbox)": {"price_not_configured": 3}, "film (sandbox)": {"model_disabled": 2}}
 
 
 def test_the_report_for_people(draft: str) -> None:

@@ -7,13 +7,17 @@ from typing import Any
 import pytest
 import time_machine
 
-from aiservices import credential_tests, credentials, pool, sora_sync
-from aiservices.models import SoraToken
+from aiservices.credentials import checks as credential_tests
+from aiservices.credentials import pool
+from aiservices.credentials import services as credentials
+from aiservices.credentials import sora as sora_sync
+from aiservices.credentials.bulk import import_many
+from aiservices.credentials.models import SoraToken
 from gateway_client.errors import CredentialRefused, NotAccepted, UpstreamError, UpstreamRefused
 from tenants.models import AuditEntry
 from tests.aiservices.credential_rows import access_token
 from tests.upstreams.sora_service import SoraService
-from waule.errors import Duplicate, NotConfigured
+from waule.core.errors import Duplicate, NotConfigured
 
 pytestmark = pytest.mark.django_db
 OPERATOR = {"actor": "admin:root"}
@@ -36,7 +40,12 @@ def told(row: SoraToken, **changes: Any) -> SoraToken:
 def test_an_added_token_is_there_with_its_settings(sora: SoraService) -> None:
     row = add(remark="first", image_concurrency=3, session_token="st-123456", proxy_url="http://proxy:8080")
     item = sora.tokens[row.remote_id or 0]
-    assert (item["token"], item["st"], item["remark"], item["image_concurrency"]) == (row.secret, "st-123456", "first", 3)
+    assert (item["token"], item["st"], item["remark"], item["image_concurrency"]) == (
+        row.secret.reveal(),
+        "st-123456",
+        "first",
+        3,
+    )
     assert row.is_in_step
     assert row.email == "anna@example.com"
     assert row.expires_at == datetime(2100, 1, 1, tzinfo=UTC)
@@ -68,7 +77,7 @@ def test_a_new_secret_is_followed_by_the_wished_status(sora: SoraService) -> Non
         f"/api/tokens/{row.remote_id}/disable",
     ]
     assert sora.tokens[row.remote_id or 0]["is_active"] is False  # although the service switched it on when it tested it
-    assert sora.tokens[row.remote_id or 0]["token"] == row.secret
+    assert sora.tokens[row.remote_id or 0]["token"] == row.secret.reveal()
 
 
 def test_a_refused_token_is_not_kept(sora: SoraService) -> None:
@@ -167,7 +176,7 @@ def test_a_token_of_a_later_version_is_adopted_whole(sora: SoraService) -> None:
     result = sora_sync.sync()
     assert len(result.adopted) == 1
     row = SoraToken.objects.get()
-    assert (row.secret, row.session_token, row.refresh_token) == (item["token"], item["st"], item["rt"])
+    assert (row.secret.reveal(), row.session_token, row.refresh_token) == (item["token"], item["st"], item["rt"])
     assert (row.email, row.remark, row.video_concurrency) == ("user1@example.com", "from there", 2)
     assert row.expires_at == datetime(2099, 1, 2, 3, 4, 5, tzinfo=UTC)
     assert row.remote["sora2_remaining_count"] == 7 and "watermark_free" not in row.remote
@@ -186,7 +195,7 @@ def test_what_changed_there_is_taken_over(sora: SoraService) -> None:
     result = sora_sync.sync()
     assert [line["id"] for line in result.updated] == [str(row.pk)]
     row = again(row)
-    assert (row.remark, row.image_enabled, row.secret) == ("renamed there", False, renewed)
+    assert (row.remark, row.image_enabled, row.secret.reveal()) == ("renamed there", False, renewed)
     assert (row.is_active, row.state, row.shown_reason) == (False, "invalid", "token_invalid")
 
 
@@ -211,7 +220,7 @@ def test_a_token_that_is_missing_there_is_kept_and_marked(sora: SoraService) -> 
     assert row.is_missing_there and not row.is_in_step
     with pytest.raises(Exception, match="credential"):
         pool.lease(provider="sora")
-    back = add(row.secret)  # adding it anew brings the same row back
+    back = add(row.secret.reveal())  # adding it anew brings the same row back
     assert back.pk == row.pk and back.is_in_step and len(sora.tokens) == 1
 
 
@@ -258,20 +267,20 @@ def test_what_an_operator_switched_off_is_not_called_quota(sora: SoraService) ->
 
 def test_forty_are_imported_in_one_call(sora: SoraService) -> None:
     items = [{"secret": access_token(f"u{n}@example.com"), "remark": f"no {n}", "is_active": n != 3} for n in range(40)]
-    result = credentials.import_many(provider="sora", items=items, **OPERATOR)
+    result = import_many(provider="sora", items=items, **OPERATOR)
     assert (result.added, result.updated, result.failed) == (40, 0, 0)
     sora_sync.push_quietly(result.touched)
     assert sora.paths("POST") == ["POST /api/tokens/import"]
     assert len(sora.tokens) == 40
     assert [item["email"] for item in sora.tokens.values() if not item["is_active"]] == ["u3@example.com"]
     assert all(row.is_in_step and row.remote_id for row in SoraToken.objects.all())
-    result = credentials.import_many(provider="sora", items=items[:2], **OPERATOR)
+    result = import_many(provider="sora", items=items[:2], **OPERATOR)
     assert (result.added, result.updated) == (0, 2)
 
 
 def test_tokens_without_an_email_are_added_singly(sora: SoraService) -> None:
     items = [{"secret": f"opaque-token-{n}-of-somebody"} for n in range(3)]
-    result = credentials.import_many(provider="sora", items=items, **OPERATOR)
+    result = import_many(provider="sora", items=items, **OPERATOR)
     sora_sync.push_quietly(result.touched)
     assert sora.paths("POST") == ["POST /api/tokens"] * 3
 
@@ -292,7 +301,7 @@ def test_an_add_whose_answer_was_lost_is_not_added_twice(sora: SoraService) -> N
     row = add()
     assert row.to_push == ["add"]
     sora.broken = None
-    sora.put(row.secret)  # it had arrived after all
+    sora.put(row.secret.reveal())  # it had arrived after all
     sora_sync.sync()
     assert len(sora.tokens) == 1 and again(row).is_in_step
 
@@ -301,7 +310,7 @@ def test_a_deletion_is_told_even_where_the_id_never_arrived(sora: SoraService) -
     sora.broken = (502, b"Bad Gateway")
     row = add()
     sora.broken = None
-    sora.put(row.secret)
+    sora.put(row.secret.reveal())
     credentials.delete(credential=row, **OPERATOR)
     sora_sync.sync()
     assert sora.tokens == {} and not SoraToken.objects.exists()
@@ -310,7 +319,7 @@ def test_a_deletion_is_told_even_where_the_id_never_arrived(sora: SoraService) -
 def test_testing_a_token(sora: SoraService) -> None:
     row = add()
     assert credential_tests.test(credential=row, **OPERATOR).is_working is True
-    sora.dead.add(row.secret)
+    sora.dead.add(row.secret.reveal())
     result = credential_tests.test(credential=row, **OPERATOR)
     assert (result.is_working, result.outcome) == (False, "invalid")
     assert again(row).state == "invalid"
@@ -318,5 +327,5 @@ def test_testing_a_token(sora: SoraService) -> None:
     credential_tests.test(credential=row, **OPERATOR)
     assert again(row).state == "ready"
     sora.stop()
-    with pytest.raises(NotAccepted):
-        credential_tests.test(credential=row, **OPERATOR)
+    assert credential_tests.test(credential=row, **OPERATOR).is_working is None
+    assert again(row).state == "ready"

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import requests
 
-from aiservices.models import Generation
+from aiservices.generations.models import Generation
 from tenants.models import Tenant
 from tenants.services import create_api_key
 from tests.aiservices.conftest import image_model, video_model
@@ -29,7 +29,9 @@ def upstream() -> Iterator[SilentService]:
     service.stop()
 
 
-def test_a_stopping_server_answers_the_picture_that_is_being_made(live_waule: LiveWaule, acme: Tenant, books: None) -> None:
+def test_a_stopping_server_answers_the_picture_that_is_being_made(
+    live_waule: LiveWaule, acme: Tenant, any_database: None
+) -> None:
     live_waule.environ["SANDBOX_DELAY_SECONDS"] = str(WORK_SECONDS)
     image_model("painter", base=7)
     headers = {"Authorization": f"Bearer {create_api_key(tenant=acme, actor='test')[1]}"}
@@ -51,7 +53,7 @@ def test_a_stopping_server_answers_the_picture_that_is_being_made(live_waule: Li
 
 
 def test_a_stopping_worker_waits_for_an_order_to_be_confirmed(
-    live_waule: LiveWaule, upstream: SilentService, acme: Tenant, books: None
+    live_waule: LiveWaule, upstream: SilentService, acme: Tenant, any_database: None
 ) -> None:
     live_waule.environ |= {"OPENAI_API_URL": upstream.url, "OPENAI_API_KEY": "sk-upstream"}
     video_model("sora-2", provider="openai")
@@ -69,7 +71,7 @@ def test_a_stopping_worker_waits_for_an_order_to_be_confirmed(
 
 
 def test_a_cancellation_while_a_provider_is_at_work_is_told_to_operators(
-    live_waule: LiveWaule, upstream: SilentService, acme: Tenant, books: None
+    live_waule: LiveWaule, upstream: SilentService, acme: Tenant, any_database: None
 ) -> None:
     live_waule.environ |= {"OPENAI_API_URL": upstream.url, "OPENAI_API_KEY": "sk-upstream"}
     video_model("sora-2", provider="openai")

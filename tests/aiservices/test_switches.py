@@ -7,11 +7,11 @@ import pytest
 import time_machine
 from django.utils import timezone
 
-from aiservices import switches
-from aiservices.models import AIModel
-from billing.catalog import current_catalog
+from billing.catalog import availability as switches
+from billing.catalog.current import current_catalog
+from billing.catalog.models import AIModel
 from tenants.models import AuditEntry
-from waule.errors import InvalidRequest
+from waule.core.errors import InvalidRequest
 
 pytestmark = pytest.mark.django_db
 

@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from aiservices import jobs
-from aiservices.models import AIModel, Generation
-from billing.models import Account, BillingRule, Hold
+from aiservices.generations import queue as jobs
+from aiservices.generations.models import Generation
+from billing.catalog.models import AIModel, BillingRule
+from billing.ledger.models import Account, Hold
 from tenants.models import User
 from tests.aiservices.conftest import PIXEL, Api, api_of_user, image_model, video_model
 
@@ -21,7 +22,7 @@ def work_off() -> None:
         jobs.run(job)
 
 
-def purse(owner: User) -> tuple[int, int]:
+def balance_and_held(owner: User) -> tuple[int, int]:
     account = Account.objects.get(user=owner)
     return account.balance, account.held
 
@@ -29,7 +30,7 @@ def purse(owner: User) -> tuple[int, int]:
 def test_a_video_is_queued_held_for_and_made(as_alice: Api, alice: User, filmer: AIModel) -> None:
     body = {"modelId": "filmer", "prompt": "x", "duration": 1.5, "ratio": "9:16", "referenceImages": [PIXEL]}
     status, answer = as_alice.post(VIDEO, body, key="k")
-    assert (status, answer["status"], answer["creditsHeld"], purse(alice)) == (202, "queued", 15, (1000, 15))
+    assert (status, answer["status"], answer["creditsHeld"], balance_and_held(alice)) == (202, "queued", 15, (1000, 15))
     task = as_alice.get(f"/api/ai/tasks/{answer['taskId']}")[1]
     assert (task["status"], task["progress"], task["url"], task["creditsHeld"]) == ("queued", 0, None, 15)
     work_off()
@@ -40,7 +41,15 @@ def test_a_video_is_queued_held_for_and_made(as_alice: Api, alice: User, filmer:
     assert Generation.objects.get(input__isnull=True).outputs != []
     assert as_alice.post(VIDEO, body, key="k") == (202, answer)
     assert as_alice.last["Idempotent-Replayed"] == "true"
-    assert purse(alice) == (985, 0)
+    assert balance_and_held(alice) == (985, 0)
+
+
+def test_a_task_shows_its_flags(as_alice: Api, filmer: AIModel) -> None:
+    task = as_alice.post(VIDEO, {"modelId": "filmer", "prompt": "x", "duration": 1})[1]["taskId"]
+    assert as_alice.get(f"/api/ai/tasks/{task}")[1]["flags"] == []
+    Generation.objects.update(flags=["fewer_than_asked"])
+    assert as_alice.get(f"/api/ai/tasks/{task}")[1]["flags"] == ["fewer_than_asked"]
+    assert as_alice.get("/api/ai/tasks")[1]["tasks"][0]["flags"] == ["fewer_than_asked"]
 
 
 def test_a_video_that_failed_says_why_and_frees_its_key(as_alice: Api, alice: User, filmer: AIModel, settings: Any) -> None:
@@ -51,7 +60,7 @@ def test_a_video_that_failed_says_why_and_frees_its_key(as_alice: Api, alice: Us
     task = as_alice.get(f"/api/ai/tasks/{first}")[1]
     assert (task["status"], task["code"], task["creditsCharged"]) == ("failed", "upstream_error", 0)
     assert "SANDBOX_FAILURE_RATE" in task["error"]
-    assert purse(alice) == (1000, 0)
+    assert balance_and_held(alice) == (1000, 0)
     assert as_alice.post(VIDEO, body, key="k")[1]["taskId"] != first
 
 
@@ -71,7 +80,12 @@ def test_the_models_options_say_the_duration(as_alice: Api, options: dict[str, A
 def test_a_queued_video_can_be_canceled_once(as_alice: Api, alice: User, filmer: AIModel) -> None:
     task_id = as_alice.post(VIDEO, {"modelId": "filmer", "prompt": "x", "duration": 5})[1]["taskId"]
     status, answer = as_alice.post(f"/api/ai/tasks/{task_id}/cancel")
-    assert (status, answer["status"], purse(alice), Hold.objects.get().state) == (200, "canceled", (1000, 0), "released")
+    assert (status, answer["status"], balance_and_held(alice), Hold.objects.get().state) == (
+        200,
+        "canceled",
+        (1000, 0),
+        "released",
+    )
     status, answer = as_alice.post(f"/api/ai/tasks/{task_id}/cancel")
     assert (status, answer["code"], answer["details"]["state"]) == (409, "invalid_state", "canceled")
     work_off()
@@ -128,7 +142,7 @@ def test_a_job_past_its_deadline_was_not_made(as_alice: Api, alice: User, filmer
     task_id = as_alice.post(VIDEO, {"modelId": "filmer", "prompt": "x", "duration": 5})[1]["taskId"]
     work_off()
     task = as_alice.get(f"/api/ai/tasks/{task_id}")[1]
-    assert (task["status"], task["code"], purse(alice)) == ("failed", "upstream_timeout", (1000, 0))
+    assert (task["status"], task["code"], balance_and_held(alice)) == ("failed", "upstream_timeout", (1000, 0))
 
 
 def test_what_is_handed_over_while_it_is_made_goes_on_elsewhere(
@@ -138,13 +152,13 @@ def test_what_is_handed_over_while_it_is_made_goes_on_elsewhere(
     job = jobs.Queue().claim()
     assert job is not None
     jobs.under_way.begin(job)
-    assert not jobs.under_way.hand_over()
+    assert not jobs.under_way.drain()
     assert as_alice.get(f"/api/ai/tasks/{task_id}")[1]["status"] == "queued"
     jobs.run(job)  # its thread finds out
     assert as_alice.get(f"/api/ai/tasks/{task_id}")[1]["status"] == "queued"
     work_off()
     assert as_alice.get(f"/api/ai/tasks/{task_id}")[1]["status"] == "succeeded"
-    assert (Generation.objects.get().deaths, purse(alice)) == (0, (950, 0))
+    assert (Generation.objects.get().crash_count, balance_and_held(alice)) == (0, (950, 0))
 
 
 def test_what_cannot_be_resumed_is_waited_for_and_then_let_go(as_alice: Api, filmer: AIModel) -> None:
@@ -154,7 +168,7 @@ def test_what_cannot_be_resumed_is_waited_for_and_then_let_go(as_alice: Api, fil
     Generation.objects.update(route="sora", called_at=timezone.now())
     job.refresh_from_db()
     jobs.under_way.begin(job)
-    assert jobs.under_way.hand_over()
+    assert jobs.under_way.drain()
     jobs.under_way.let_go()
     jobs.under_way.end(job)
     work_off()

@@ -10,11 +10,13 @@ import imageio_ffmpeg
 import openai
 import pytest
 
-from aiservices.models import AIModel, Generation
-from billing.models import Account, Budget, Charge, Hold
+from aiservices.generations.models import Generation
+from billing.budgets.models import Budget
+from billing.catalog.models import AIModel
+from billing.ledger.models import Account, Charge, Hold
 from tenants.models import Mode, Tenant
 from tenants.services import create_api_key
-from tests.aiservices.conftest import PIXEL, video_model
+from tests.aiservices.conftest import PIXEL, usage, video_model
 from tests.aiservices.engines import ENGINES, engine
 from tests.conftest import give
 from tests.live import LiveWaule
@@ -184,6 +186,8 @@ def test_a_killed_worker_s_job_is_done_by_another(
     indirect=["live_waule"],
 )
 def test_a_worker_that_dies_at(place: str, live_waule: LiveWaule, client: openai.OpenAI, acme: Tenant, filmer: AIModel) -> None:
+    if place == "capture.before_commit" and live_waule.database.is_postgresql:
+        pytest.skip("a capture is one statement on PostgreSQL: there is nothing between it and its commit")
     live_waule.environ["JOB_LEASE_SECONDS"] = LEASE
     video = client.videos.create(model="filmer", prompt="x")
     dying = live_waule.run("worker", WAULE_TEST_FAIL_POINT=place)
@@ -227,7 +231,7 @@ def test_a_server_that_dies_while_it_makes_a_picture(
     live_waule.kill()
     live_waule.restart(WAULE_TEST_FAIL_POINT="")
     answer = live_waule.post("/v1/images/generations", body, headers=headers)
-    assert (answer.status_code, answer.json()["usage"]) == (200, {"credits_charged": 15})
+    assert (answer.status_code, answer.json()["usage"]) == (200, usage(15))
     assert (Charge.objects.count(), balance(acme)) == (1, (985, 0))
     assert live_waule.manage("reconcile").returncode == 0
 
@@ -287,7 +291,7 @@ def test_a_stopping_worker_hands_its_job_over(live_waule: LiveWaule, client: ope
         assert client.videos.retrieve(video.id).status == "queued"
     live_waule.run("worker", SANDBOX_DELAY_SECONDS="0")
     eventually(lambda: client.videos.retrieve(video.id).status == "completed")
-    assert Generation.objects.get(id=video.id).deaths == 0
+    assert Generation.objects.get(id=video.id).crash_count == 0
 
 
 @on_engines("embedded", "rabbitmq")

@@ -7,9 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from django.conf import settings
 from django.db import connection
 
-from aiservices.models import Generation
+from aiservices.generations.models import Generation
 from tenants.models import Tenant
 from tenants.services import create_api_key
 from tests.aiservices.conftest import image_model, video_model
@@ -18,10 +19,9 @@ from tests.aiservices.test_video_jobs import balance, eventually
 from tests.conftest import give
 from tests.live import LiveWaule
 from tests.upstreams.silent_service import SilentService
-from waule.connection_pool import CONNECTIONS
 
 IMAGES, VIDEOS = 150, 150
-OWN_CONNECTIONS = 5  # of a worker besides those that it lends: its chores, its look at the queue, its heart
+OWN_CONNECTIONS = 5  # of a worker besides those that it lends: its periodic tasks, its look at the queue, its heart
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def pids_of(waule: LiveWaule) -> set[str]:
 
 @pytest.mark.slow
 def test_three_hundred_wait_and_hold_no_connection(
-    live_waule: LiveWaule, upstream: SilentService, acme: Tenant, books: None
+    live_waule: LiveWaule, upstream: SilentService, acme: Tenant, any_database: None
 ) -> None:
     live_waule.environ |= {"OPENAI_API_URL": upstream.url, "OPENAI_API_KEY": "sk-upstream"}
     image_model("painter", provider="openai")
@@ -77,7 +77,7 @@ def test_three_hundred_wait_and_hold_no_connection(
         list(callers.map(lambda _number: order(live_waule, acme, key=key), range(VIDEOS)))
     live_waule.run("worker", "--concurrency", str(VIDEOS))
     eventually(lambda: upstream.waiting == IMAGES + VIDEOS, seconds=60)
-    assert open_connections(live_waule) <= 2 * CONNECTIONS + OWN_CONNECTIONS
+    assert open_connections(live_waule) <= 2 * settings.DATABASE_CONNECTIONS + OWN_CONNECTIONS
     for _time in range(20):
         body = {"targetType": "tenant", "targetId": str(acme.pk), "modelId": str(charged.pk), "operation": "image"}
         assert live_waule.internal("POST", "/internal/billing/charge", body)[0] == 200

@@ -2,11 +2,15 @@
 
 from typing import Any
 
-from aiservices.providers.base import Job
+from aiservices.generations.providers.base import Job
+from billing.catalog.pricing import SoldSize, read_size
 
 
 def job(**fields: Any) -> Job:
-    """A job with the least that every job has."""
+    """A job with the least that every job has; `resolution` and `ratio` are what is sold."""
+    if "resolution" in fields or "ratio" in fields:
+        tier = read_size(fields.pop("resolution", ""))
+        fields["size"] = SoldSize(tier, fields.pop("ratio", ""), tier.pixels)
     return Job(
         **(
             {

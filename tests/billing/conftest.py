@@ -1,11 +1,10 @@
-"""Models and prices that the tests of the books use."""
+"""Models and prices that the tests of the ledger use."""
 
 from typing import Any
 
 import pytest
 
-from aiservices.models import AIModel
-from billing.models import BillingPrice, BillingRule, LevelConfig, ModelPermission
+from billing.catalog.models import AIModel, BillingPrice, BillingRule, LevelConfig, ModelPermission
 
 
 def priced_model(model_id: str = "flash", *, base: int = 7, billing_type: str = "PER_REQUEST", **rule: Any) -> AIModel:
@@ -25,12 +24,12 @@ def permit(level: str, model: AIModel, **row: Any) -> None:
 
 
 @pytest.fixture
-def flash(books: None) -> AIModel:
+def flash(any_database: None) -> AIModel:
     """A model at 7 credits a request."""
     return priced_model()
 
 
 @pytest.fixture
-def film(books: None) -> AIModel:
+def film(any_database: None) -> AIModel:
     """A model at 10 credits a second."""
     return priced_model("film", base=10, billing_type="PER_DURATION")

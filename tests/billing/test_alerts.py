@@ -8,13 +8,16 @@ import pytest
 from django.db import connection, connections
 from django.db.models import F
 
-from aiservices.models import AIModel
-from aiservices.proof import prove
-from billing import alerts
-from billing.models import Account, Alert, AlertThreshold, Budget, Hold, ReconcileRun
+from aiservices.monitoring.reconcile_task import reconcile_all
+from billing.budgets.models import Budget
+from billing.catalog.models import AIModel
+from billing.catalog.usage import UsageRequest
+from billing.ledger.models import Account, Hold
+from billing.monitoring import alerts
+from billing.monitoring.models import Alert, AlertThreshold, ReconcileRun
 from billing.services import charge, hold
-from billing.uses import Target, UseRequest
-from tenants.models import OutboxMessage, Webhook
+from tenants.principal import Principal
+from tenants.webhooks.models import OutboxMessage, Webhook
 from tests.conftest import give
 
 
@@ -25,7 +28,7 @@ def operator(settings: Any) -> None:
 
 def use(tenant: Any, model: str = "flash", times: int = 1) -> None:
     for _ in range(times):
-        charge(target=Target("tenant", str(tenant.id)), use=UseRequest(model=model), actor="test")
+        charge(target=Principal("tenant", str(tenant.id)), use=UsageRequest(model=model), actor="test")
 
 
 def kinds() -> list[str]:
@@ -79,8 +82,30 @@ def test_a_budget_is_told_at_80_and_at_100_percent(acme: Any, flash: AIModel) ->
     assert [message.payload["percent"] for message in OutboxMessage.objects.order_by("id")] == [80, 100]
 
 
+def test_thresholds_that_are_crossed_at_once_make_one_alert(acme: Any, flash: AIModel) -> None:
+    budget = Budget.objects.create(tenant=acme, period="month", limit_credits=35)
+    use(acme, times=5)
+    assert alerts.check() == 1
+    assert [message.payload["percent"] for message in OutboxMessage.objects.all()] == [100]
+    assert [alert.details["percent"] for alert in Alert.objects.filter(is_raised=True)] == [100]
+    assert alerts.check() == 0
+    Budget.objects.filter(id=budget.id).update(limit_credits=40)  # 87 %: less than it was, and still to be told
+    assert alerts.check() == 1
+
+
+def test_a_lower_threshold_stands_while_a_higher_one_does(acme: Any, flash: AIModel) -> None:
+    Budget.objects.create(tenant=acme, period="month", limit_credits=35)
+    use(acme, times=4)
+    assert alerts.check() == 1
+    use(acme)
+    assert alerts.check() == 1
+    assert Alert.objects.filter(is_raised=True).count() == 2 and alerts.check() == 0
+
+
 def test_an_old_hold_is_told(acme: Any, film: AIModel, settings: Any) -> None:
-    made = hold(target=Target("tenant", str(acme.id)), use=UseRequest(model="film", quantity=1, duration=_five()), actor="test")
+    made = hold(
+        target=Principal("tenant", str(acme.id)), use=UsageRequest(model="film", quantity=1, duration=_five()), actor="test"
+    )
     assert alerts.check() == 0
     Hold.objects.filter(id=made.hold.id).update(created_at=datetime.now(UTC) - timedelta(days=2), is_unknown=True)
     assert alerts.check() == 1
@@ -94,18 +119,18 @@ def _five() -> Any:
 
 
 def test_books_that_differ_are_told_with_the_proof(acme: Any, flash: AIModel) -> None:
-    assert prove().ok
+    assert reconcile_all().ok
     assert (ReconcileRun.objects.get().ok, kinds()) == (True, [])
     with connection.cursor() as cursor:
         cursor.execute("UPDATE billing_account SET balance = balance + 1 WHERE tenant_id IS NOT NULL AND mode = 'live'")
-    assert not prove().ok
+    assert not reconcile_all().ok
     run = ReconcileRun.objects.order_by("-id")[0]
     assert (run.ok, run.problem_count, run.problems[0]["account"]) == (False, 1, f"tenant:{acme.id}")
     assert kinds() == ["alert.reconcile.failed"]
-    assert not prove().ok
+    assert not reconcile_all().ok
     assert alerts.check() == 0
     Account.objects.filter(tenant=acme, mode="live").update(balance=F("balance") - 1)
-    assert prove().ok
+    assert reconcile_all().ok
     alerts.check()
     assert not Alert.objects.get().is_raised
 

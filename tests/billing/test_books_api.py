@@ -7,11 +7,14 @@ import pytest
 from django.db import DatabaseError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 
-from aiservices.models import AIModel
-from billing.models import Account, LedgerEntry
-from billing.reconcile import reconcile
+from billing import services
+from billing.catalog.models import AIModel
+from billing.ledger.models import MAX_CREDITS, Account, Kind, LedgerEntry
+from billing.reconciliation.checks import reconcile
+from tenants.principal import Principal
 from tests.billing.conftest import permit, priced_model
 from tests.billing.test_charge_api import body, books_of
+from waule.core.errors import InvalidRequest
 
 
 def target(owner: Any) -> dict[str, str]:
@@ -44,17 +47,26 @@ def test_only_grants_are_granted(internal: Any, birch: Any, kind: Any) -> None:
     assert grant(internal, birch, 5, "g", kind)[0] == 400
 
 
+@pytest.mark.parametrize(("credits", "kind"), [(0, Kind.GIFT), (-1, Kind.GIFT), (MAX_CREDITS + 1, Kind.GIFT), (5, Kind.CONSUME)])
+def test_the_verb_grants_no_such_amount_either(acme: Any, credits: int, kind: Kind) -> None:
+    """Commands and the admin come to it past the serializer."""
+    given: dict[str, Any] = {"kind": kind, "reason": "welcome", "actor": "test"}
+    with pytest.raises(InvalidRequest):
+        services.grant(target=Principal("tenant", str(acme.id)), credits=credits, **given)
+    assert books_of(acme) == (1000, 1, 0)
+
+
 def test_a_balance_can_be_asked_at_a_moment(internal: Any, acme: Any, flash: AIModel) -> None:
     internal.post("/internal/billing/charge", body(acme))
     entries = list(LedgerEntry.objects.filter(account__tenant=acme, account__mode="live").order_by("seq"))
     query = f"/internal/billing/balance?targetType=tenant&targetId={acme.id}"
     assert internal.get(query)[1] == {"balance": 993, "held": 0}
-    for moment, expected in (
+    for timestamp, expected in (
         (entries[0].created_at - timedelta(microseconds=1), 0),
         (entries[0].created_at, 1000),
         (entries[1].created_at, 993),
     ):
-        text = moment.isoformat().replace("+", "%2B")
+        text = timestamp.isoformat().replace("+", "%2B")
         assert internal.get(f"{query}&at={text}")[1]["balance"] == expected
     for bad in ("2026-11-22T08:00:00", "yesterday", "2026-13-01T00:00:00Z", ""):
         assert internal.get(f"{query}&at={bad}")[0] == 400, bad
@@ -75,9 +87,9 @@ def test_entries_page_by_key_and_stay_put(internal: Any, acme: Any, flash: AIMod
     assert [entry["seq"] for entry in second["entries"]] == [3, 2]
     last = internal.get(f"{query}&cursor={second['nextCursor']}")[1]
     assert ([entry["seq"] for entry in last["entries"]], last["nextCursor"]) == ([1], None)
-    moment = last["entries"][0]["createdAt"]
-    since = internal.get(f"/internal/billing/entries?targetType=tenant&targetId={acme.id}&from={moment}")[1]
-    until = internal.get(f"/internal/billing/entries?targetType=tenant&targetId={acme.id}&to={moment}")[1]
+    timestamp = last["entries"][0]["createdAt"]
+    since = internal.get(f"/internal/billing/entries?targetType=tenant&targetId={acme.id}&from={timestamp}")[1]
+    until = internal.get(f"/internal/billing/entries?targetType=tenant&targetId={acme.id}&to={timestamp}")[1]
     assert (len(since["entries"]), len(until["entries"])) == (6, 0)
     for bad in ("cursor=x", "cursor=-1", "limit=0", "limit=501", "limit=1_0", "limit=２", "from=now", "limit=1&limit=2"):
         base = query.replace("&limit=2", "")
@@ -189,6 +201,8 @@ def test_reconcile_names_what_was_changed_behind_the_triggers(acme: Any, interna
     account = Account.objects.get(tenant=acme, mode="live")
     name = f"tenant:{acme.id}"
 
+    said: list[str] = []
+
     def tamper(statement: str) -> list[tuple[str, int | None]]:
         with transaction.atomic(), connection.cursor() as cursor:
             if connection.vendor == "postgresql":
@@ -199,14 +213,18 @@ def test_reconcile_names_what_was_changed_behind_the_triggers(acme: Any, interna
             cursor.execute(statement)
             if connection.vendor == "postgresql":
                 cursor.execute("SET LOCAL session_replication_role = origin")
-            found = [(problem.account, problem.seq) for problem in reconcile().problems]
+            problems = reconcile().problems
+            said.append(" ".join(problem.what for problem in problems))
             transaction.set_rollback(True)
-        return found
+        return [(problem.account, problem.seq) for problem in problems]
 
     where = f"WHERE account_id = {account.id} AND seq"
     assert (name, 2) in tamper(f"UPDATE billing_ledgerentry SET description = 'other' {where} = 2")
     assert (name, 3) in tamper(f"UPDATE billing_ledgerentry SET amount = -6 {where} = 3")
     assert (name, 3) in tamper(f"DELETE FROM billing_ledgerentry {where} = 2")
+    assert "entry 2 is missing" in said[-1]
+    tamper(f"UPDATE billing_ledgerentry SET balance = balance + 1 {where} = 3")
+    assert "does not follow from" in said[-1]
     assert (name, 4) in tamper(f"DELETE FROM billing_ledgerentry {where} = 4")
     assert any(found[0] == name for found in tamper(f"UPDATE billing_account SET balance = 5 WHERE id = {account.id}"))
     assert any(found[0] == name for found in tamper(f"UPDATE billing_account SET held = 5 WHERE id = {account.id}"))

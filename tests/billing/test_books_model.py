@@ -1,6 +1,6 @@
-"""The books against a model of them in plain Python: random steps, the same answers, the same figures, after every step.
+"""The ledger against a model of it in plain Python: random steps, the same answers, the same figures, after every step.
 
-The model below is written from the rules alone. It knows two prices (7 a request, 10 a second), three purses and one day;
+The model below is written from the rules alone. It knows two prices (7 a request, 10 a second), three accounts and one day;
 it imports none of the arithmetic that it checks.
 """
 
@@ -14,9 +14,10 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, rule, run_state_machine_as_test
 
+from billing.catalog.models import LevelConfig
 from billing.errors import HoldEnded
-from billing.models import Account, DailyUsage, LevelConfig
-from billing.reconcile import reconcile
+from billing.ledger.models import Account, DailyUsage
+from billing.reconciliation.checks import reconcile
 from billing.services import expire_holds, mark_unknown
 from tenants.models import Tenant, User
 from tests.billing.conftest import permit, priced_model
@@ -40,7 +41,7 @@ class Refused(Exception):
 
 
 @dataclass
-class Purse:
+class Holder:
     """What the model knows of an account. `is_member` uses flash freely, a little; `at_once` None: no limit."""
 
     kind: str
@@ -87,7 +88,7 @@ class Purse:
 class Use:
     """A hold or a charge of the model."""
 
-    purse: Purse
+    holder: Holder
     model: str
     credits: int
     is_free: bool
@@ -114,14 +115,14 @@ class BooksAgainstModel(RuleBasedStateMachine):
         made = Counter[str]()
         made["n"] = User.objects.count()
         self.purses = {
-            "acme": Purse("tenant", str(Tenant.objects.create(name="Acme", enabled_models=["*"]).id)),
-            "vera": Purse(
+            "acme": Holder("tenant", str(Tenant.objects.create(name="Acme", enabled_models=["*"]).id)),
+            "vera": Holder(
                 "user",
                 str(User.objects.create(username=f"vera{made['n']}", level="VIP").id),
                 is_counted=True,
                 is_member=True,
             ),
-            "alice": Purse(
+            "alice": Holder(
                 "user",
                 str(User.objects.create(username=f"alice{made['n']}", level="USER").id),
                 is_counted=True,
@@ -142,17 +143,17 @@ class BooksAgainstModel(RuleBasedStateMachine):
     def was_replayed(self) -> bool:
         return self.internal.last.headers.get("Idempotent-Replayed") == "true"
 
-    def must_refuse(self, given: tuple[int, Any], refusal: Refused) -> None:
+    def must_refuse(self, given: tuple[int, Any], rejection: Refused) -> None:
         status, answer = given
-        assert (status, answer["code"]) == (refusal.status, refusal.code), given
+        assert (status, answer["code"]) == (rejection.status, rejection.code), given
         assert answer["success"] is False
-        assert refusal.details.items() <= answer["details"].items(), given
+        assert rejection.details.items() <= answer["details"].items(), given
 
-    def is_replay(self, purse: Purse, operation: str, key: str | None, body: Any, given: tuple[int, Any]) -> bool:
+    def is_replay(self, holder: Holder, operation: str, key: str | None, body: Any, given: tuple[int, Any]) -> bool:
         """Whether the key was used before; then this answer is compared here."""
-        if key is None or (operation, key) not in purse.first_answers:
+        if key is None or (operation, key) not in holder.first_answers:
             return False
-        first_body, first = purse.first_answers[operation, key]
+        first_body, first = holder.first_answers[operation, key]
         if first_body != body:
             self.must_refuse(given, Refused(422, "idempotency_key_reused"))
         else:
@@ -160,59 +161,65 @@ class BooksAgainstModel(RuleBasedStateMachine):
             assert (given[0], answer, self.was_replayed) == (*first, True), given
         return True
 
-    def remember(self, purse: Purse, operation: str, key: str | None, body: Any, given: tuple[int, Any]) -> None:
+    def remember(self, holder: Holder, operation: str, key: str | None, body: Any, given: tuple[int, Any]) -> None:
         assert not self.was_replayed
         if key is not None:
             answer = {name: value for name, value in given[1].items() if name not in ("expiresAt", "status")}
-            purse.first_answers[operation, key] = (body, (given[0], answer))
+            holder.first_answers[operation, key] = (body, (given[0], answer))
 
     def body(self, name: str, use: tuple[str, int | None]) -> dict[str, Any]:
-        purse = self.purses[name]
-        made = {"targetType": purse.kind, "targetId": purse.id, "modelId": use[0], "operation": "test"}
+        holder = self.purses[name]
+        made = {"targetType": holder.kind, "targetId": holder.id, "modelId": use[0], "operation": "test"}
         return made | ({"duration": use[1]} if use[1] is not None else {})
 
     # --- the verbs ------------------------------------------------------------------------------------------------
 
     @rule(name=names, credits=st.integers(1, 60), key=some_key)
     def grant(self, name: str, credits: int, key: str) -> None:
-        purse = self.purses[name]
-        body = {"targetType": purse.kind, "targetId": purse.id, "credits": credits, "type": "GIFT", "reason": "welcome"}
+        holder = self.purses[name]
+        body = {
+            "targetType": holder.kind,
+            "targetId": holder.id,
+            "credits": credits,
+            "type": "GIFT",
+            "reason": "welcome",
+        }
         given = self.ask("grant", body, key)
-        if self.is_replay(purse, "grant", key, credits, given):
+        if self.is_replay(holder, "grant", key, credits, given):
             return
-        purse.move(credits)
-        assert (given[0], given[1]["balance"]) == (200, purse.spendable), given
-        self.remember(purse, "grant", key, credits, given)
+        holder.move(credits)
+        assert (given[0], given[1]["balance"]) == (200, holder.spendable), given
+        self.remember(holder, "grant", key, credits, given)
 
     def compare_charge(
         self, name: str, use: tuple[str, int | None], key: str | None, given: tuple[int, Any], *, is_item: bool = False
     ) -> Use | None:
-        purse = self.purses[name]
-        if is_item and key is not None and ("charge", key) in purse.first_answers:
-            first_body, first = purse.first_answers["charge", key]
+        holder = self.purses[name]
+        if is_item and key is not None and ("charge", key) in holder.first_answers:
+            first_body, first = holder.first_answers["charge", key]
             if first_body != use:
                 self.must_refuse(given, Refused(422, "idempotency_key_reused"))
             else:
                 expected = first[1] | {"status": 200, "replayed": True}
                 assert given[1] == expected, given
             return None
-        if not is_item and self.is_replay(purse, "charge", key, use, given):
+        if not is_item and self.is_replay(holder, "charge", key, use, given):
             return None
         try:
-            made = purse.admit(*use)
-        except Refused as refusal:
-            self.must_refuse(given, refusal)
+            made = holder.admit(*use)
+        except Refused as rejection:
+            self.must_refuse(given, rejection)
             assert (given[1]["creditsCharged"], given[1]["isFreeUsage"]) == (0, False)
             return None
-        purse.move(-made.credits)
-        purse.count(made, 1)
+        holder.move(-made.credits)
+        holder.count(made, 1)
         made.state = "charged"
         answer = given[1]
         assert given[0] == 200, given
         assert (answer["creditsCharged"], answer["isFreeUsage"]) == (made.credits, made.is_free), given
-        assert answer["balance"] == purse.spendable, given
+        assert answer["balance"] == holder.spendable, given
         made.id = answer["chargeId"]
-        self.remember(purse, "charge", key, use, given)
+        self.remember(holder, "charge", key, use, given)
         return made
 
     @rule(target=charges, name=names, use=uses, key=keys)
@@ -237,38 +244,38 @@ class BooksAgainstModel(RuleBasedStateMachine):
         assert status == 200
         try:
             made = self.purses[name].admit(*use)
-        except Refused as refusal:
-            assert (answer["allowed"], answer.get("code")) == (False, refusal.code), answer
+        except Refused as rejection:
+            assert (answer["allowed"], answer.get("code")) == (False, rejection.code), answer
         else:
             assert (answer["allowed"], answer["credits"], answer["isFreeUsage"]) == (True, made.credits, made.is_free), answer
 
     @rule(target=holds, name=names, use=uses, key=keys)
     def hold(self, name: str, use: tuple[str, int | None], key: str | None) -> Any:
-        purse = self.purses[name]
+        holder = self.purses[name]
         given = self.ask("holds", self.body(name, use), key)
-        if self.is_replay(purse, "hold", key, use, given):
+        if self.is_replay(holder, "hold", key, use, given):
             return multiple()
         try:
-            made = purse.admit(*use)
-        except Refused as refusal:
-            self.must_refuse(given, refusal)
+            made = holder.admit(*use)
+        except Refused as rejection:
+            self.must_refuse(given, rejection)
             return multiple()
-        purse.held += made.credits
-        purse.open_holds += 1
-        purse.count(made, 1)
+        holder.held += made.credits
+        holder.open_holds += 1
+        holder.count(made, 1)
         made.id = given[1]["holdId"]
         assert given[0] == 201, given
         assert (given[1]["creditsHeld"], given[1]["isFreeUsage"]) == (made.credits, made.is_free), given
-        assert given[1]["balance"] == purse.spendable, given
-        self.remember(purse, "hold", key, use, given)
+        assert given[1]["balance"] == holder.spendable, given
+        self.remember(holder, "hold", key, use, given)
         return made
 
     def end(self, ended: Use, state: str) -> None:
         ended.state = state
-        ended.purse.held -= ended.credits
-        ended.purse.open_holds -= not ended.is_unknown
+        ended.holder.held -= ended.credits
+        ended.holder.open_holds -= not ended.is_unknown
         if state != "captured":
-            ended.purse.count(ended, -1)
+            ended.holder.count(ended, -1)
 
     def has_ended(self, ended: Use, state: str, given: tuple[int, Any]) -> bool:
         """Whether the hold had ended before; then this answer is compared here."""
@@ -289,15 +296,15 @@ class BooksAgainstModel(RuleBasedStateMachine):
         if seconds is not None and hold.model == "film":
             final = FILM_PRICE * seconds
         self.end(hold, "captured")
-        taken = min(final, hold.purse.spendable)
-        hold.purse.move(-taken)
-        made = Use(hold.purse, hold.model, taken, hold.is_free, hold.is_counted, state="charged", shortfall=final - taken)
+        taken = min(final, hold.holder.spendable)
+        hold.holder.move(-taken)
+        made = Use(hold.holder, hold.model, taken, hold.is_free, hold.is_counted, state="charged", shortfall=final - taken)
         answer = given[1]
         made.id = answer["chargeId"]
         assert given[0] == 200, given
         assert (answer["creditsCharged"], answer["shortfall"]) == (taken, made.shortfall), given
         assert answer["creditsReleased"] == max(0, hold.credits - taken), given
-        assert answer["balance"] == hold.purse.spendable, given
+        assert answer["balance"] == hold.holder.spendable, given
         hold.ending = given
         return made
 
@@ -307,7 +314,7 @@ class BooksAgainstModel(RuleBasedStateMachine):
         if self.has_ended(hold, "released", given):
             return
         self.end(hold, "released")
-        assert given == (200, {"success": True, "creditsReleased": hold.credits, "balance": hold.purse.spendable})
+        assert given == (200, {"success": True, "creditsReleased": hold.credits, "balance": hold.holder.spendable})
         hold.ending = given
 
     @rule(hold=holds)
@@ -325,7 +332,7 @@ class BooksAgainstModel(RuleBasedStateMachine):
                 mark_unknown(hold_id=hold.id, actor="test")
             return
         mark_unknown(hold_id=hold.id, actor="test")
-        hold.purse.open_holds -= not hold.is_unknown
+        hold.holder.open_holds -= not hold.is_unknown
         hold.is_unknown = True
 
     @rule(charge=charges, credits=st.none() | st.integers(1, 40), key=some_key, is_keyed=st.booleans())
@@ -333,7 +340,7 @@ class BooksAgainstModel(RuleBasedStateMachine):
         sent = {"chargeId": charge.id, "reason": "failed"} | ({"credits": credits} if credits else {})
         used_key = key if credits or is_keyed else None
         given = self.ask("refund", sent, used_key)
-        if self.is_replay(charge.purse, "refund", used_key, (charge.id, credits), given):
+        if self.is_replay(charge.holder, "refund", used_key, (charge.id, credits), given):
             return
         left = charge.credits - charge.refunded
         if credits is None and charge.ending is not None:
@@ -344,20 +351,20 @@ class BooksAgainstModel(RuleBasedStateMachine):
             return
         moved = left if credits is None else credits
         charge.refunded += moved
-        charge.purse.move(moved)
+        charge.holder.move(moved)
         if charge.refunded == charge.credits and not charge.is_given_back:
             charge.is_given_back = True
-            charge.purse.count(charge, -1)
+            charge.holder.count(charge, -1)
         expected = {
             "success": True,
             "creditsRefunded": moved,
             "totalRefunded": charge.refunded,
-            "balance": charge.purse.spendable,
+            "balance": charge.holder.spendable,
         }
         assert given == (200, expected)
         if credits is None:
             charge.ending = given
-        self.remember(charge.purse, "refund", used_key, (charge.id, credits), given)
+        self.remember(charge.holder, "refund", used_key, (charge.id, credits), given)
 
     # --- looking --------------------------------------------------------------------------------------------------
 
@@ -375,19 +382,23 @@ class BooksAgainstModel(RuleBasedStateMachine):
 
     @invariant()
     def balances_agree(self) -> None:
-        for purse in getattr(self, "purses", {}).values():
-            status, answer = self.internal.get(f"/internal/billing/balance?targetType={purse.kind}&targetId={purse.id}")
-            assert (status, answer) == (200, {"balance": purse.spendable, "held": purse.held})
+        for holder in getattr(self, "purses", {}).values():
+            status, answer = self.internal.get(f"/internal/billing/balance?targetType={holder.kind}&targetId={holder.id}")
+            assert (status, answer) == (200, {"balance": holder.spendable, "held": holder.held})
 
     @rule()
     def keep_house(self) -> None:
         """After this the rows say what readers were told before."""
         expire_holds()
-        for purse in self.purses.values():
-            account = Account.objects.get(mode="live", **{purse.kind: purse.id})
-            assert (account.balance, account.held, account.last_seq) == (purse.balance, purse.held, purse.entries)
+        for holder in self.purses.values():
+            account = Account.objects.get(mode="live", **{holder.kind: holder.id})
+            assert (account.balance, account.held, account.last_seq) == (
+                holder.balance,
+                holder.held,
+                holder.entries,
+            )
             counted = [(row.uses, row.free_uses) for row in DailyUsage.objects.filter(account=account)]
-            assert counted in ([(purse.uses, purse.free_uses)], [] if not purse.uses else None)
+            assert counted in ([(holder.uses, holder.free_uses)], [] if not holder.uses else None)
         report = reconcile()
         assert report.ok, report.problems
 

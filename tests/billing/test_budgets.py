@@ -9,20 +9,22 @@ from zoneinfo import ZoneInfo
 import pytest
 from django.db import connections
 
-from aiservices.models import AIModel
-from billing.budgets import KEEP_AFTER_ENTRIES, OverBudget, period_of, standing_of
-from billing.models import Account, Budget, BudgetCheckpoint, Charge, Hold
+from billing.budgets.limits import KEEP_AFTER_ENTRIES, OverBudget, period_of, standing_of
+from billing.budgets.models import Budget, BudgetCheckpoint
+from billing.catalog.models import AIModel
+from billing.catalog.usage import UsageRequest
+from billing.ledger.models import Account, Charge, Hold
 from billing.services import BatchItem, capture, charge, charge_many, hold, refund, release
-from billing.uses import Target, UseRequest
 from tenants.models import ApiKey
+from tenants.principal import Principal
 from tests.billing.test_charge_api import body
-from waule.errors import WauleError
+from waule.core.errors import WauleError
 
 CHARGE = "/internal/billing/charge"
 
 
-def target(tenant: Any, key: Any = None, mode: str = "live") -> Target:
-    return Target("tenant", str(tenant.id), mode, key.id if key else None)
+def target(tenant: Any, key: Any = None, mode: str = "live") -> Principal:
+    return Principal("tenant", str(tenant.id), mode, key.id if key else None)
 
 
 def key_of(tenant: Any, name: str = "k") -> ApiKey:
@@ -103,7 +105,7 @@ def test_a_replay_is_answered_over_budget_too(internal: Any, acme: Any, flash: A
 
 def test_holds_count_and_come_back(acme: Any, film: AIModel) -> None:
     Budget.objects.create(tenant=acme, period="week", limit_credits=100)
-    use = UseRequest(model="film", duration=Decimal(6))
+    use = UsageRequest(model="film", duration=Decimal(6))
     first = hold(target=target(acme), use=use, actor="test")
     with pytest.raises(OverBudget):
         hold(target=target(acme), use=use, actor="test")
@@ -121,7 +123,7 @@ def test_an_expired_hold_does_not_count(acme: Any, film: AIModel) -> None:
     key = key_of(acme)
     Budget.objects.create(tenant=acme, period="week", limit_credits=100)
     Budget.objects.create(tenant=acme, api_key=key, period="week", limit_credits=100)
-    use = UseRequest(model="film", duration=Decimal(6))
+    use = UsageRequest(model="film", duration=Decimal(6))
     made = hold(target=target(acme, key), use=use, actor="test").hold
     Hold.objects.filter(id=made.id).update(expires_at=datetime(2020, 1, 1, tzinfo=UTC))
     assert charge(target=target(acme, key), use=use, actor="test").charge.credits == 60
@@ -130,7 +132,7 @@ def test_an_expired_hold_does_not_count(acme: Any, film: AIModel) -> None:
 def test_a_keys_budget_stops_that_key_alone(acme: Any, flash: AIModel) -> None:
     narrow, other = key_of(acme, "a"), key_of(acme, "b")
     Budget.objects.create(tenant=acme, api_key=narrow, period="day", limit_credits=7)
-    use = UseRequest(model="flash")
+    use = UsageRequest(model="flash")
     assert charge(target=target(acme, narrow), use=use, actor="test").charge.api_key_id == narrow.id
     with pytest.raises(OverBudget) as over:
         charge(target=target(acme, narrow), use=use, actor="test")
@@ -141,12 +143,12 @@ def test_a_keys_budget_stops_that_key_alone(acme: Any, flash: AIModel) -> None:
 
 def test_test_credits_are_no_matter_of_the_tenants_budget(acme: Any, flash: AIModel) -> None:
     Budget.objects.create(tenant=acme, period="day", limit_credits=0)
-    assert charge(target=target(acme, mode="test"), use=UseRequest(model="flash"), actor="test").charge.credits == 7
+    assert charge(target=target(acme, mode="test"), use=UsageRequest(model="flash"), actor="test").charge.credits == 7
 
 
 def test_what_was_used_before_the_period_does_not_count(acme: Any, flash: AIModel) -> None:
     Budget.objects.create(tenant=acme, period="day", limit_credits=7)
-    charge(target=target(acme), use=UseRequest(model="flash"), actor="test")
+    charge(target=target(acme), use=UsageRequest(model="flash"), actor="test")
     account = Account.objects.get(tenant=acme, mode="live")
     later = datetime(2099, 1, 1, tzinfo=UTC)
     assert standing_of(Budget.objects.get(), account.id, now=later, held=0).used == 0
@@ -154,14 +156,14 @@ def test_what_was_used_before_the_period_does_not_count(acme: Any, flash: AIMode
 
 def test_a_batch_stays_within(acme: Any, flash: AIModel) -> None:
     Budget.objects.create(tenant=acme, period="day", limit_credits=20)
-    items = [BatchItem(target(acme), UseRequest(model="flash")) for _ in range(5)]
+    items = [BatchItem(target(acme), UsageRequest(model="flash")) for _ in range(5)]
     results = charge_many(items=items, actor="test")
     assert [isinstance(result, WauleError) for result in results] == [False, False, True, True, True]
 
 
 def test_a_checkpoint_says_what_the_ledger_says(acme: Any, flash: AIModel) -> None:
     budget = Budget.objects.create(tenant=acme, period="month", limit_credits=10_000)
-    use = UseRequest(model="flash")
+    use = UsageRequest(model="flash")
     charge_many(items=[BatchItem(target(acme), use) for _ in range(KEEP_AFTER_ENTRIES)], actor="test")
     charge(target=target(acme), use=use, actor="test")
     kept = BudgetCheckpoint.objects.get()
@@ -173,7 +175,7 @@ def test_a_checkpoint_says_what_the_ledger_says(acme: Any, flash: AIModel) -> No
 
 
 def test_a_tenant_without_budgets_pays_no_query(acme: Any, birch: Any, flash: AIModel, django_assert_num_queries: Any) -> None:
-    use = UseRequest(model="flash")
+    use = UsageRequest(model="flash")
     charge(target=target(acme), use=use, actor="test")
     with django_assert_num_queries(50, exact=False) as counted:
         charge(target=target(acme), use=use, actor="test")
@@ -185,7 +187,7 @@ def test_many_at_once_do_not_pass_the_limit(cloned_db: Any, acme: Any, flash: AI
 
     def one(_number: int) -> bool:
         try:
-            charge(target=target(acme), use=UseRequest(model="flash"), actor="test")
+            charge(target=target(acme), use=UsageRequest(model="flash"), actor="test")
         except OverBudget:
             return False
         else:

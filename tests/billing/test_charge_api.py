@@ -1,14 +1,15 @@
 """POST /internal/billing/charge."""
 
-from datetime import timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
 from django.utils import timezone
 
-from aiservices.models import AIModel
-from billing.models import Account, Charge, DailyUsage, LedgerEntry
-from billing.reconcile import reconcile
+from billing.catalog.models import AIModel
+from billing.ledger.models import Account, Charge, DailyUsage, LedgerEntry
+from billing.reconciliation.checks import reconcile
+from billing.services.permissions import billing_day, seconds_to_tomorrow
 from tests.billing.conftest import permit, priced_model
 
 URL = "/internal/billing/charge"
@@ -158,7 +159,7 @@ def test_an_empty_list_of_models_allows_nothing(internal: Any, acme: Any, flash:
         assert internal.post(URL, body(acme))[0] == expected, enabled
 
 
-def test_a_use_without_a_price_is_refused(internal: Any, acme: Any, books: None) -> None:
+def test_a_use_without_a_price_is_refused(internal: Any, acme: Any, any_database: None) -> None:
     AIModel.objects.create(model_id="bare", name="Bare", provider="sandbox", type="IMAGE_GENERATION")
     assert internal.post(URL, body(acme, "bare"))[1]["code"] == "price_not_configured"
 
@@ -176,6 +177,15 @@ def test_a_price_switched_off_is_not_for_sale_whatever_the_setting(internal: Any
     assert internal.post(URL, body(acme, "shelf"))[1]["code"] == "price_not_configured"
 
 
+def test_a_tenant_is_charged_for_enabled_models_alone(internal: Any, acme: Any, flash: AIModel) -> None:
+    for enabled, status in ([], 403), (["other"], 403), (["flash"], 200), ([str(flash.id)], 200), (["other", "*"], 200):
+        acme.enabled_models = enabled
+        acme.save()
+        assert internal.post(URL, body(acme))[0] == status, enabled
+        assert status == 200 or internal.last.json()["code"] == "model_not_enabled"
+    assert books_of(acme) == (1000 - 3 * 7, 4, 3)
+
+
 def test_a_name_that_two_models_share_needs_our_id(internal: Any, acme: Any, flash: AIModel) -> None:
     AIModel.objects.create(model_id="flash", name="Film", provider="sandbox", type="VIDEO_GENERATION")
     status, answer = internal.post(URL, body(acme))
@@ -191,8 +201,8 @@ def test_a_user_pays_where_no_row_says_otherwise(internal: Any, alice: Any, flas
     assert not DailyUsage.objects.exists()
 
 
-def test_a_users_use_of_a_node_type_needs_no_model(internal: Any, alice: Any, books: None) -> None:
-    from billing.models import BillingRule
+def test_a_users_use_of_a_node_type_needs_no_model(internal: Any, alice: Any, any_database: None) -> None:
+    from billing.catalog.models import BillingRule
 
     BillingRule.objects.create(name="upscale", node_type="Upscale", billing_type="PER_REQUEST", base_credits=3)
     use = body(alice) | {"modelId": None, "nodeType": " upscale "}
@@ -216,6 +226,12 @@ def test_the_daily_limit_counts_uses_and_says_when_it_opens(internal: Any, alice
     assert answer["code"] == "daily_limit"
     assert 0 < int(internal.last["Retry-After"]) <= 86_400
     assert books_of(alice) == (986, 3, 2)
+
+
+def test_the_day_of_daily_limits_begins_at_midnight_in_the_billing_time_zone() -> None:
+    before, midnight = datetime(2026, 5, 1, 15, 59, 59, tzinfo=UTC), datetime(2026, 5, 1, 16, tzinfo=UTC)  # in Shanghai
+    assert [billing_day(before), billing_day(midnight)] == [date(2026, 5, 1), date(2026, 5, 2)]
+    assert [seconds_to_tomorrow(before), seconds_to_tomorrow(midnight)] == [2, 86_401]
 
 
 def test_the_replay_of_the_last_allowed_use_is_no_429(internal: Any, alice: Any, flash: AIModel) -> None:
@@ -259,7 +275,7 @@ def test_a_level_may_be_refused_a_model(internal: Any, alice: Any, flash: AIMode
 
 
 def test_open_holds_count_for_concurrency(internal: Any, alice: Any, flash: AIModel) -> None:
-    from billing.models import LevelConfig
+    from billing.catalog.models import LevelConfig
 
     LevelConfig.objects.create(level="USER", max_concurrency=1)
     status, held = internal.post("/internal/billing/holds", body(alice))

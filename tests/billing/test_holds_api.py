@@ -1,13 +1,17 @@
 """Holds: made, then captured, released or expired; once."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
+import time_machine
 from django.db import connection
+from django.utils import timezone
 
-from aiservices.models import AIModel
-from billing.models import Account, Charge, DailyUsage, Hold
-from billing.reconcile import reconcile
+from billing.catalog.models import AIModel
+from billing.ledger.models import Account, Charge, DailyUsage, Hold
+from billing.ledger.posting import database_now
+from billing.reconciliation.checks import reconcile
 from billing.services import expire_holds
 from tenants.services import create_api_key
 from tests.billing.conftest import permit
@@ -55,7 +59,7 @@ def test_holds_in_flight_cost_readers_no_more_queries(
     make(internal, acme)
     run_out(make(internal, acme))
     balance(internal, acme)  # plans are prepared
-    with django_assert_num_queries(2):
+    with django_assert_num_queries(1):
         assert balance(internal, acme) == (900, 100)
     for _twice in range(2):
         asked = internal.get("/internal/tenants/by-apikey", headers={"X-Api-Key": plaintext})
@@ -117,7 +121,7 @@ def test_a_charge_beside_an_expired_hold_tells_what_can_be_spent(internal: Any, 
     assert internal.post("/internal/billing/charge", body(acme, "film", duration=1))[1]["balance"] == 990
 
 
-def test_the_housekeeper_ends_expired_holds(internal: Any, vera: Any, film: AIModel) -> None:
+def test_a_worker_ends_expired_holds(internal: Any, vera: Any, film: AIModel) -> None:
     permit("VIP", film, daily_limit=5)
     run_out(make(internal, vera))
     assert DailyUsage.objects.get().uses == 1
@@ -125,6 +129,32 @@ def test_the_housekeeper_ends_expired_holds(internal: Any, vera: Any, film: AIMo
     assert expire_holds() == 0
     assert (Hold.objects.get().state, Account.objects.get(user=vera).held) == ("expired", 0)
     assert DailyUsage.objects.get().uses == 0
+
+
+@pytest.mark.parametrize("kept", ["is_pinned", "is_unknown"])
+def test_the_hold_of_a_generation_does_not_run_out(internal: Any, acme: Any, film: AIModel, kept: str) -> None:
+    """It is under way, or nobody knows yet what became of it."""
+    hold = make(internal, acme)
+    Hold.objects.update(**{kept: True})
+    run_out(hold)
+    assert expire_holds() == 0
+    assert balance(internal, acme) == (900, 100)
+    assert internal.post("/internal/billing/charge", body(acme, "film", duration=95))[1]["code"] == "insufficient_credits"
+    assert (Hold.objects.get().state, Account.objects.get(tenant=acme, mode="live").held) == ("held", 100)
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has no clock of its own")
+@pytest.mark.parametrize("hours", [-2, 2])
+def test_a_hold_runs_by_the_databases_clock(internal: Any, alice: Any, film: AIModel, hours: int) -> None:
+    """A host whose clock is wrong neither ends holds early nor makes them last."""
+    permit("USER", film, daily_limit=5)  # by several statements
+    with time_machine.travel(timezone.now() + timedelta(hours=hours)):
+        before = database_now()
+        hold = make(internal, alice)
+        made = Hold.objects.get()
+        assert before <= made.created_at <= database_now()
+        assert made.expires_at - made.created_at == timedelta(hours=1)
+        assert internal.post(f"{URL}/{hold['holdId']}/capture", {"duration": 9})[1]["creditsCharged"] == 90
 
 
 def test_a_hold_counts_when_made_and_not_again_when_captured(internal: Any, vera: Any, film: AIModel) -> None:

@@ -12,8 +12,7 @@ from django.utils import translation
 from hypothesis import given
 from hypothesis import strategies as st
 
-from billing.errors import DurationOutOfRange, MissingDimension, PriceNotConfigured, UnknownDimension
-from billing.pricing import (
+from billing.catalog.pricing import (
     MAX_CREDITS,
     Inputs,
     PriceRow,
@@ -25,12 +24,14 @@ from billing.pricing import (
     inputs_to_json,
     price,
     problems,
+    read_size,
     rule_from_json,
     rule_to_json,
     steps_from_json,
     steps_to_json,
 )
-from waule.errors import InvalidRequest, WauleError
+from billing.errors import DurationOutOfRange, MissingDimension, PriceNotConfigured, UnknownDimension
+from waule.core.errors import InvalidRequest, WauleError
 
 CASES = json.loads((Path(__file__).parent / "pricing_cases.json").read_text())
 
@@ -91,7 +92,7 @@ def inputs_of_case(data: dict[str, Any]) -> Inputs:
     return Inputs(
         quantity=data.get("quantity", 1),
         duration=Decimal(repr(data["duration"])) if "duration" in data else None,
-        resolution=data.get("resolution", ""),
+        resolution=read_size(data.get("resolution", "")),
         mode=data.get("mode", ""),
         operation_type=data.get("operationType", ""),
         character_count=data.get("characterCount"),
@@ -120,7 +121,9 @@ uses = st.builds(
     Inputs,
     quantity=st.integers(1, 1000),
     duration=st.none() | seconds(),
-    resolution=st.sampled_from(["", "720p", "HD", "1080p", "2k", "4K", "1x1", "640*480", "900P", "16:9", "auto", "8K", "1:1"]),
+    resolution=st.sampled_from(
+        ["", "720p", "HD", "1080p", "2k", "4K", "1x1", "640*480", "900P", "16:9", "auto", "8K", "1:1"]
+    ).map(read_size),
     mode=st.sampled_from(["", "std", "standard", "PRO", "fast", "relax", "ultra"]),
     operation_type=st.sampled_from(["", "imagine", "Upscale", "blend"]),
     character_count=st.none() | st.integers(1, 10_000_000),
@@ -154,8 +157,8 @@ def test_a_free_rule_charges_nothing_but_still_wants_what_it_prices_by(rule: Rul
     free = rule_from_json({**rule_to_json(rule), "isFree": True})
     try:
         paid = price(rule, use).credits
-    except (MissingDimension, UnknownDimension, DurationOutOfRange) as refusal:
-        with pytest.raises(type(refusal)):
+    except (MissingDimension, UnknownDimension, DurationOutOfRange) as rejection:
+        with pytest.raises(type(rejection)):
             price(free, use)
         return
     assert paid > 0
@@ -185,9 +188,9 @@ def test_more_pieces_never_cost_less(rule: Rule, use: Inputs, less: int, more: i
 
 @given(width=st.integers(1, 3840), height=st.integers(1, 2160), more=st.integers(0, 100))
 def test_a_larger_image_never_costs_less(width: int, height: int, more: int) -> None:
-    small = price(IMAGES, Inputs(resolution=f"{width}x{height}")).credits
+    small = price(IMAGES, Inputs(resolution=read_size(f"{width}x{height}"))).credits
     try:
-        large = price(IMAGES, Inputs(resolution=f"{width + more}x{height}")).credits
+        large = price(IMAGES, Inputs(resolution=read_size(f"{width + more}x{height}"))).credits
     except UnknownDimension:
         assert (width + more) * height > 3840 * 2160
     else:
@@ -202,15 +205,15 @@ def test_case_and_outer_spaces_do_not_matter(rule: Rule, use: Inputs, pad: str, 
     other = Inputs(
         **{
             **use.__dict__,
-            "resolution": respell(use.resolution),
+            "resolution": read_size(respell(use.resolution.text)),
             "mode": respell(use.mode),
             "operation_type": respell(use.operation_type),
         }
     )
     try:
         credits = price(rule, use).credits
-    except WauleError as refusal:
-        with pytest.raises(type(refusal)):
+    except WauleError as rejection:
+        with pytest.raises(type(rejection)):
             price(rule, other)
     else:
         assert price(rule, other).credits == credits
@@ -233,7 +236,7 @@ def test_a_snapshot_prices_as_the_rule_did(rule: Rule, use: Inputs) -> None:
     rule=st.sampled_from(EVERY_TYPE),
     use=st.builds(
         Inputs,
-        resolution=st.text(max_size=64),
+        resolution=st.text(max_size=64).map(read_size),
         mode=st.text(max_size=64),
         operation_type=st.text(max_size=64),
         duration=st.none() | seconds(),
@@ -257,10 +260,10 @@ def test_no_text_breaks_it(rule: Rule, use: Inputs) -> None:
 def test_sizes_of_images(given_text: str, credits: int | None) -> None:
     if credits is None:
         with pytest.raises(UnknownDimension) as caught:
-            price(IMAGES, Inputs(resolution=given_text))
+            price(IMAGES, Inputs(resolution=read_size(given_text)))
         assert caught.value.details == {"dimension": "resolution", "value": given_text}
     else:
-        assert price(IMAGES, Inputs(resolution=given_text)).credits == credits
+        assert price(IMAGES, Inputs(resolution=read_size(given_text))).credits == credits
 
 
 @pytest.mark.parametrize(
@@ -271,7 +274,7 @@ def test_sizes_of_images(given_text: str, credits: int | None) -> None:
     ],
 )  # fmt: skip
 def test_resolutions_of_videos(given_text: str, credits: int | None) -> None:
-    use = Inputs(resolution=given_text, duration=Decimal(5))
+    use = Inputs(resolution=read_size(given_text), duration=Decimal(5))
     if credits is None:
         with pytest.raises(UnknownDimension):
             price(VIDEOS, use)
@@ -280,11 +283,11 @@ def test_resolutions_of_videos(given_text: str, credits: int | None) -> None:
 
 
 def test_tiers_and_a_price_per_second_may_stand_side_by_side() -> None:
-    assert price(TIERS, Inputs(resolution="480p", duration=Decimal("0.2"))).credits == 30
-    assert price(TIERS, Inputs(resolution="720p", duration=Decimal(10))).credits == 50
-    assert price(TIERS, Inputs(resolution="900p", duration=Decimal("10.5"))).credits == 99
+    assert price(TIERS, Inputs(resolution=read_size("480p"), duration=Decimal("0.2"))).credits == 30
+    assert price(TIERS, Inputs(resolution=read_size("720p"), duration=Decimal(10))).credits == 50
+    assert price(TIERS, Inputs(resolution=read_size("900p"), duration=Decimal("10.5"))).credits == 99
     with pytest.raises(DurationOutOfRange) as caught:
-        price(TIERS, Inputs(resolution="720p", duration=Decimal("10.001")))
+        price(TIERS, Inputs(resolution=read_size("720p"), duration=Decimal("10.001")))
     assert caught.value.details["longest"] == "10"
 
 
@@ -293,7 +296,7 @@ def test_an_image_rule_without_base_wants_the_resolution() -> None:
     assert problems(rule) == []
     for blank in ("", "   "):
         with pytest.raises(MissingDimension) as caught:
-            price(rule, Inputs(resolution=blank))
+            price(rule, Inputs(resolution=read_size(blank)))
         assert caught.value.details == {"dimension": "resolution"}
 
 
@@ -302,9 +305,9 @@ def test_of_two_sizes_with_as_many_pixels_each_has_its_own_price() -> None:
         billing_type="PER_IMAGE", prices=(PriceRow("resolution", "1536x1024", 10), PriceRow("resolution", "1024x1536", 12))
     )
     assert problems(rule) == []
-    assert price(rule, Inputs(resolution="1536x1024")).credits == 10
-    assert price(rule, Inputs(resolution="1024x1536")).credits == 12
-    assert price(rule, Inputs(resolution="1024x1024")).credits == 12
+    assert price(rule, Inputs(resolution=read_size("1536x1024"))).credits == 10
+    assert price(rule, Inputs(resolution=read_size("1024x1536"))).credits == 12
+    assert price(rule, Inputs(resolution=read_size("1024x1024"))).credits == 12
 
 
 @pytest.mark.parametrize(
@@ -472,7 +475,7 @@ def test_rows_of_another_dimension_do_no_harm() -> None:
     )
     rule = Rule(billing_type="PER_IMAGE", base_credits=15, prices=rows)
     assert problems(rule) == []
-    assert price(rule, Inputs(mode="fast", resolution="2K")).credits == 30
+    assert price(rule, Inputs(mode="fast", resolution=read_size("2K"))).credits == 30
 
 
 def test_zero_prices_need_the_free_mark() -> None:
@@ -480,7 +483,7 @@ def test_zero_prices_need_the_free_mark() -> None:
     assert problems(Rule(billing_type="DURATION_RESOLUTION", prices=rows)) != []
     free = Rule(billing_type="DURATION_RESOLUTION", prices=rows, is_free=True)
     assert problems(free) == []
-    assert price(free, Inputs(resolution="720p", duration=Decimal(5))).credits == 0
+    assert price(free, Inputs(resolution=read_size("720p"), duration=Decimal(5))).credits == 0
 
 
 def test_default_prices() -> None:
@@ -491,7 +494,7 @@ def test_default_prices() -> None:
 
 
 def test_the_steps_are_worded_in_the_readers_language() -> None:
-    steps = price(VIDEOS, Inputs(resolution="900p", duration=Decimal("4.2"))).steps
+    steps = price(VIDEOS, Inputs(resolution=read_size("900p"), duration=Decimal("4.2"))).steps
     with translation.override("en"):
         assert explain(steps) == [
             "8 credits per second at 1080p.",
@@ -519,7 +522,14 @@ def test_every_step_has_words(rule: Rule, use: Inputs) -> None:
 
 def test_a_price_takes_microseconds() -> None:
     """Under 30 µs, with room for a busy machine."""
-    use = Inputs(quantity=2, duration=Decimal("4.2"), resolution="720p", mode="fast", operation_type="imagine", character_count=9)
+    use = Inputs(
+        quantity=2,
+        duration=Decimal("4.2"),
+        resolution=read_size("720p"),
+        mode="fast",
+        operation_type="imagine",
+        character_count=9,
+    )
     rules = [IMAGES, VIDEOS, SPEECH, OPERATIONS, SECONDS]
     for rule in rules:
         price(rule, use)

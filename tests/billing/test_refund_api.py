@@ -4,16 +4,17 @@ from typing import Any
 
 import pytest
 
-from billing.models import LedgerEntry
-from billing.reconcile import reconcile
-from tests.billing.conftest import priced_model
+from billing.catalog.models import AIModel
+from billing.ledger.models import DailyUsage, LedgerEntry
+from billing.reconciliation.checks import reconcile
+from tests.billing.conftest import permit, priced_model
 from tests.billing.test_charge_api import body
 
 URL = "/internal/billing/refund"
 
 
 @pytest.fixture
-def charge(internal: Any, acme: Any, books: None) -> str:
+def charge(internal: Any, acme: Any, any_database: None) -> str:
     priced_model("dear", base=100)
     answer = internal.post("/internal/billing/charge", body(acme, "dear"))[1]
     return str(answer["chargeId"])
@@ -45,6 +46,19 @@ def test_partial_refunds_add_up_to_the_charge_and_no_further(internal: Any, char
     assert (rest["creditsRefunded"], rest["totalRefunded"], rest["balance"]) == (40, 100, 1000)
     assert internal.post(URL, part, key="k1") == first, "a replay of the first part is still the first answer"
     assert reconcile().ok
+
+
+def test_a_refund_gives_the_daily_use_back_once_the_whole_charge_is_refunded(internal: Any, alice: Any, flash: AIModel) -> None:
+    permit("USER", flash, daily_limit=1)
+    charge_id = internal.post("/internal/billing/charge", body(alice))[1]["chargeId"]
+    part = {"chargeId": charge_id, "reason": "half", "credits": 3}
+    assert internal.post(URL, part, key="k")[0] == 200
+    assert internal.post("/internal/billing/charge", body(alice))[1]["code"] == "daily_limit"
+    for _time in range(2):
+        assert internal.post(URL, {"chargeId": charge_id, "reason": "rest"})[1]["creditsRefunded"] == 4
+        assert DailyUsage.objects.get().uses == 0
+    assert internal.post("/internal/billing/charge", body(alice))[0] == 200
+    assert internal.post("/internal/billing/charge", body(alice))[1]["code"] == "daily_limit"
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,11 @@ import pytest
 from django.core.exceptions import ValidationError
 from django.test import Client
 
-from aiservices.models import AIModel
-from billing import admin_prices  # noqa: F401  (its pages are there whichever test comes first)
-from billing.catalog import current_catalog
-from billing.models import BillingPrice, BillingRule, LevelConfig
-from billing.rules import check, rule_of
+from billing.admin import prices as admin_prices  # noqa: F401  (its pages are there whichever test comes first)
+from billing.catalog.current import current_catalog
+from billing.catalog.models import AIModel, BillingPrice, BillingRule, LevelConfig
+from billing.catalog.rules import check, rule_of
+from tests.admin.conftest import confirm_password
 
 pytestmark = pytest.mark.django_db
 
@@ -25,6 +25,7 @@ def flash() -> AIModel:
 def staff(root: Any) -> Client:
     client = Client()
     client.force_login(root)
+    confirm_password(client)  # prices are saved and deleted with it alone
     return client
 
 
@@ -48,7 +49,7 @@ def rule_form(prices: list[dict[str, Any]] | None = None, *, initial: int = 0, *
     return form
 
 
-def refusals(answer: Any) -> str:
+def rejections(answer: Any) -> str:
     """The page of a form that was not saved, without tags."""
     assert answer.status_code == 200
     return re.sub(r"<[^>]+>|\s+", " ", answer.content.decode())
@@ -105,7 +106,7 @@ def test_what_cannot_work_is_refused(
     staff: Client, flash: AIModel, fields: dict[str, Any], rows: list[dict[str, Any]], why: str
 ) -> None:
     answer = staff.post("/admin/billing/billingrule/add/", rule_form(rows, **({"model": flash.pk} | fields)))
-    assert why in refusals(answer)
+    assert why in rejections(answer)
     assert not BillingRule.objects.exists()
 
 
@@ -114,7 +115,7 @@ def test_the_last_row_a_rule_needs_cannot_be_deleted(staff: Client, flash: AIMod
     price = BillingPrice.objects.create(rule=rule, dimension="resolution", value="720p", credits=4)
     row = {"id": price.pk, "rule": rule.pk, "dimension": "resolution", "value": "720p", "credits": 4, "DELETE": "on"}
     form = rule_form([row], initial=1, model=flash.pk, billing_type="DURATION_RESOLUTION", base_credits="0")
-    assert "needs at least one price row" in refusals(staff.post(f"/admin/billing/billingrule/{rule.pk}/change/", form))
+    assert "needs at least one price row" in rejections(staff.post(f"/admin/billing/billingrule/{rule.pk}/change/", form))
     assert rule.prices.count() == 1
 
 
@@ -122,7 +123,7 @@ def test_the_last_row_a_rule_needs_cannot_be_deleted(staff: Client, flash: AIMod
 def test_a_second_rule_of_a_scope_is_refused_by_name(staff: Client, spelling: str) -> None:
     BillingRule.objects.create(name="the first", node_type="image-node", billing_type="PER_IMAGE", base_credits=15)
     answer = staff.post("/admin/billing/billingrule/add/", rule_form(node_type=spelling))
-    assert "The rule “the first” already prices this" in refusals(answer)
+    assert "The rule “the first” already prices this" in rejections(answer)
     assert BillingRule.objects.count() == 1
 
 
@@ -174,11 +175,11 @@ def level_form(rows: list[dict[str, Any]]) -> dict[str, Any]:
 def test_permissions_of_a_level(staff: Client, flash: AIModel) -> None:
     LevelConfig.objects.filter(level="SVIP").delete()
     twice = [{"model": flash.pk}, {"model": flash.pk, "daily_limit": 3}]
-    assert "Another row of this level is about the same" in refusals(
+    assert "Another row of this level is about the same" in rejections(
         staff.post("/admin/billing/levelconfig/add/", level_form(twice))
     )
     neither = [{"daily_limit": 3}]
-    assert "Give exactly one of model" in refusals(staff.post("/admin/billing/levelconfig/add/", level_form(neither)))
+    assert "Give exactly one of model" in rejections(staff.post("/admin/billing/levelconfig/add/", level_form(neither)))
     right = [{"model": flash.pk, "daily_limit": 3}, {"node_type": "image"}]
     assert staff.post("/admin/billing/levelconfig/add/", level_form(right)).status_code == 302
     permission = current_catalog().permissions["SVIP", f"model:{flash.pk}"]

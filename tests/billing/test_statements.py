@@ -10,10 +10,10 @@ import pytest
 from django.core.management import call_command
 from django.urls import reverse
 
-from aiservices.models import AIModel
-from billing.models import Account, LedgerEntry
+from billing.catalog.models import AIModel
+from billing.ledger.models import Account, LedgerEntry
 from tests.billing.test_charge_api import body
-from waule.api_base import iso
+from waule.core.http.fields import iso
 
 URL = "/internal/billing/statement"
 EVER = {"from": "2000-01-01T00:00:00Z", "to": "2100-01-01T00:00:00Z"}
@@ -121,6 +121,6 @@ def test_the_admin_shows_it_and_downloads_it(client: Any, root: Any, used: Any) 
     assert page.status_code == 200
     assert ">986<" in page.text.replace("\n", "")
     download = client.get(f"{address}?csv=1")
-    assert "CLOSING,,986" in download.getvalue().decode()
+    assert "Closing,,986" in download.getvalue().decode()
     wrong = client.get(f"{address}?since_0=2030-01-02&since_1=00:00:00&until_0=2030-01-01&until_1=00:00:00")
     assert "The end lies before the beginning." in wrong.text

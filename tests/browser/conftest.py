@@ -11,6 +11,7 @@ from django.contrib.auth.hashers import PBKDF2PasswordHasher
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from tenants.models import User
+from tests import tools
 from tests.live import LiveWaule
 
 ARGUMENTS = [
@@ -44,9 +45,7 @@ def orm_beside_playwright() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
     """One browser for a file. It ends with the file: Playwright's loop would stand in the way of every later test's ORM."""
-    path = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-    if path is None:
-        pytest.skip("no Chromium is installed")
+    path = os.environ.get("CHROMIUM") or shutil.which("chromium-browser") or tools.program("chromium", package="chromium")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
         yield browser
@@ -86,7 +85,7 @@ def _is_ours(url: str, ours: str) -> bool:
 
 
 @pytest.fixture
-def root(books: None) -> User:
+def root(any_database: None) -> User:
     """The operator, with a password hashed as the server does it (the tests' own process uses a quicker hash)."""
     user = User.objects.create_superuser("root", "root@example.com")
     hashed = PBKDF2PasswordHasher().encode(PASSWORD, "planted-salt", iterations=1000)
@@ -94,11 +93,19 @@ def root(books: None) -> User:
     return user
 
 
-def log_in(page: Page) -> Page:
+def log_in(page: Page, *, confirm: bool = True) -> Page:
+    """Logs in, and gives the password once more, which then holds for five minutes."""
     page.goto("/admin/")
     page.fill("[name=username]", "root")
     page.fill("[name=password]", PASSWORD)
     page.click("#login-form button[type=submit]")
+    if not confirm:
+        return page
+    page.wait_for_url("**/admin/")
+    page.goto("/admin/confirm-password/")
+    page.fill("[name=password]", PASSWORD)
+    page.click("form.waule-door button[type=submit]")
+    page.wait_for_url("**/admin/")
     return page
 
 

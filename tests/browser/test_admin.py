@@ -7,19 +7,21 @@ from uuid import UUID
 import pytest
 from django.utils import timezone
 from django_otp.oath import totp
-from django_otp.plugins.otp_totp.models import TOTPDevice
 from PIL import Image, ImageDraw
 
-from aiservices.models import AIModel, GeminiKey, Generation, SoraToken
-from billing import figures
-from billing.models import Account, BillingRule, Charge, LedgerEntry
+from aiservices.credentials.models import GeminiKey, SoraToken
+from aiservices.generations.models import Generation
+from billing.catalog.models import AIModel, BillingRule
+from billing.catalog.usage import UsageRequest
+from billing.ledger.models import Account, Charge, LedgerEntry
+from billing.monitoring import daily_stats as figures
 from billing.services import charge, grant
-from billing.uses import Target, UseRequest
-from tenants.models import ApiKey, Tenant
+from tenants.models import ApiKey, AuthenticatorDevice, Tenant
+from tenants.principal import Principal
 from tenants.services import create_api_key
 from tests.browser.conftest import PASSWORD, log_in
-from waule.encryption import keyed_hash, mask
-from waule.ids import uuid7_floor
+from waule.core.crypto.encryption import keyed_hash, mask
+from waule.core.ids import uuid7_floor
 
 PROMPTS = (
     "A lighthouse on a basalt cliff at dawn, long exposure, mist over the sea",
@@ -49,7 +51,7 @@ def demo(live_waule, acme, birch, root, alice):
     """A platform that has been at work for a while."""
     for name in ("Xinghe Studio 星河影业", "Blue Whale", "Orange Labs"):
         tenant = Tenant.objects.create(name=name, enabled_models=["*"])
-        target = Target(kind="tenant", id=str(tenant.pk))
+        target = Principal(kind="tenant", id=str(tenant.pk))
         grant(
             target=target, credits=20_000, kind="RECHARGE", reason="invoice", actor="test", idempotency_key=f"start-{tenant.pk}"
         )
@@ -69,8 +71,8 @@ def demo(live_waule, acme, birch, root, alice):
         is_video = number == 4
         model = video if is_video else image
         done = state == "succeeded"
-        use = UseRequest(model=str(model.pk), operation="video" if is_video else "image")
-        paid = charge(target=Target(kind="tenant", id=str(owner.pk)), use=use, actor="gateway").charge if done else None
+        use = UsageRequest(model=str(model.pk), operation="video" if is_video else "image")
+        paid = charge(target=Principal(kind="tenant", id=str(owner.pk)), use=use, actor="gateway").charge if done else None
         outputs = []
         if done:
             paint(media / f"results/{number}.png", 40 * number)
@@ -215,15 +217,17 @@ def test_a_gemini_key_is_added(open_page, root, shot):
 
 
 def test_a_second_factor_is_asked_for(open_page, root, shot):
-    device = TOTPDevice.objects.create(user=root, name="authenticator")
-    page = log_in(open_page())
+    device = AuthenticatorDevice.objects.create(user=root, name="authenticator")
+    page = log_in(open_page(), confirm=False)
     page.get_by_text("Type the six digits").wait_for()
     shot(page, "second-factor")
     page.fill("[name=code]", f"{totp(device.bin_key):06d}")
     page.click(".waule-door button[type=submit]")
     page.wait_for_url("**/admin/")
     page.goto("/admin/second-factor/setup/")
+    AuthenticatorDevice.objects.update(last_t=-1)  # else the next code would have to be waited for
     page.fill("[name=password]", PASSWORD)
+    page.fill("[name=code]", f"{totp(device.bin_key):06d}")
     page.click(".waule-door button[type=submit]")
     code = page.locator("img.waule-qr")
     code.wait_for()

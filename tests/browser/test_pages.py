@@ -6,16 +6,20 @@ from uuid import UUID
 import pytest
 from django.utils import timezone
 
-from aiservices import figures as outcomes
-from aiservices.models import AIModel, Generation
-from billing import figures, services
-from billing.models import Account, BillingRule, Budget, Charge, Hold, LedgerEntry
-from billing.uses import Target, UseRequest
+from aiservices.generations.models import Generation
+from aiservices.monitoring import daily_stats as outcomes
+from billing import services
+from billing.budgets.models import Budget
+from billing.catalog.models import AIModel, BillingRule
+from billing.catalog.usage import UsageRequest
+from billing.ledger.models import Account, Charge, Hold, LedgerEntry
+from billing.monitoring import daily_stats as figures
 from storage.models import StorageUsage
 from tenants.models import Tenant
+from tenants.principal import Principal
 from tenants.services import create_api_key
 from tests.browser.conftest import log_in
-from waule.ids import uuid7_floor
+from waule.core.ids import uuid7_floor
 
 TABS = {
     "en": ("Credits", "API keys", "Models", "Storage", "Statement"),
@@ -48,7 +52,7 @@ def busy(live_waule, acme, root):
 
 @pytest.fixture
 def weeks(busy):
-    """Two weeks of uses, refusals and failures, added up."""
+    """Two weeks of uses, rejections and failures, added up."""
     models = list(AIModel.objects.order_by("name"))
     account = Account.objects.get(tenant=busy, mode="live")
     test_account = Account.objects.get(tenant=Tenant.objects.create(name="Xinghe Studio 星河影业"), mode="live")
@@ -67,12 +71,12 @@ def weeks(busy):
             )  # fmt: skip
     figures.add_up()
     outcomes.add_up()
-    figures.count(figures.REFUSALS, {"insufficient_credits": 41, "daily_limit": 17, "model_not_enabled": 3})
-    target = Target("tenant", str(busy.pk))
+    figures.count(figures.REJECTIONS, {"insufficient_credits": 41, "daily_limit": 17, "model_not_enabled": 3})
+    target = Principal("tenant", str(busy.pk))
     AIModel.objects.filter(pk=models[0].pk).update(model_id="held")
     BillingRule.objects.create(name="held", model=models[0], billing_type="PER_REQUEST", base_credits=9)
     for age in (0, 0, 2, 30):
-        made = services.hold(target=target, use=UseRequest(model="held"), actor="test", expires_in_seconds=86400).hold
+        made = services.hold(target=target, use=UsageRequest(model="held"), actor="test", expires_in_seconds=86400).hold
         Hold.objects.filter(pk=made.pk).update(created_at=timezone.now() - timedelta(hours=age))
 
 

@@ -2,11 +2,16 @@
 
 import pytest
 
-from aiservices.models import Generation
-from billing import alerts, services
-from billing.budgets import OverBudget
-from billing.models import Account, AlertThreshold, BillingPrice, BillingRule, Budget
-from billing.uses import Target, UseRequest
+from aiservices.generations.models import Generation
+from billing import services
+from billing.budgets.limits import OverBudget
+from billing.budgets.models import Budget
+from billing.catalog.models import BillingPrice, BillingRule
+from billing.catalog.usage import UsageRequest
+from billing.ledger.models import Account
+from billing.monitoring import alerts
+from billing.monitoring.models import AlertThreshold
+from tenants.principal import Principal
 from tests.billing.conftest import priced_model
 from tests.browser.conftest import log_in
 
@@ -14,7 +19,7 @@ WORDS = {
     "en": {
         "steps": "Times the quantity of 3.",
         "publish": "Publish",
-        "worked": "It worked",
+        "worked": "Settle as succeeded and charge",
         "charge": "Charge",
         "rehearse": "Rehearse",
         "show": "Show the price",
@@ -22,7 +27,7 @@ WORDS = {
     "zh-hans": {
         "steps": "乘以数量 3",
         "publish": "发布",
-        "worked": "已成功",
+        "worked": "判定为成功并扣费",
         "charge": "扣费",
         "rehearse": "预演",
         "show": "显示价格",
@@ -35,15 +40,15 @@ def sold(live_waule, acme):
     """Acme has bought pictures for 15 credits; the outcome of one is unknown."""
     model = priced_model("flash", base=15, billing_type="PER_IMAGE")
     BillingPrice.objects.create(rule=BillingRule.objects.get(), dimension="resolution", value="2K", credits=30)
-    target = Target("tenant", str(acme.id))
+    target = Principal("tenant", str(acme.id))
     for number in range(6):
-        services.charge(target=target, use=UseRequest(model="flash", quantity=number + 1), actor="gateway")
-    held = services.hold(target=target, use=UseRequest(model="flash"), actor="gateway", pinned=True).hold
+        services.charge(target=target, use=UsageRequest(model="flash", quantity=number + 1), actor="gateway")
+    held = services.hold(target=target, use=UsageRequest(model="flash"), actor="gateway", pinned=True).hold
     services.mark_unknown(hold_id=str(held.id), actor="gateway")
     Budget.objects.create(tenant=acme, period="month", limit_credits=5000)
     AlertThreshold.objects.update_or_create(account=Account.objects.get(tenant=acme, mode="live"), defaults={"low_balance": 800})
     return Generation.objects.create(
-        type="image", tenant=acme, model=model, prompt="水墨画", state="unknown", verdict="unknown", hold=held
+        type="image", tenant=acme, model=model, prompt="水墨画", state="unknown", outcome="unknown", hold=held
     )
 
 
@@ -122,7 +127,7 @@ def test_a_budget_and_a_threshold_are_set_and_an_alert_is_seen(open_page, root, 
     page.get_by_text("330 (97 %)").wait_for()  # 315 charged, 15 held
     shot(page, f"budget-{language}")
     with pytest.raises(OverBudget):
-        services.charge(target=Target("tenant", str(acme.id)), use=UseRequest(model="flash"), actor="gateway")
+        services.charge(target=Principal("tenant", str(acme.id)), use=UsageRequest(model="flash"), actor="gateway")
 
     page.goto("/admin/billing/alertthreshold/add/")
     choose("account", "Acme")

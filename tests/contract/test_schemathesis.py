@@ -1,4 +1,4 @@
-"""Whatever the schema allows, and what it does not, thrown at a real server: never a 500, and one shape for every no."""
+"""Whatever the schema allows, and what it does not, thrown at a real server: never a 500, and only answers that it describes."""
 
 import time
 from typing import Any
@@ -8,6 +8,7 @@ import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
 from schemathesis import GenerationMode
+from schemathesis.specs.openapi.checks import content_type_conformance, response_schema_conformance, status_code_conformance
 
 from tenants.services import create_api_key
 from tests.billing.conftest import priced_model
@@ -17,6 +18,8 @@ SECONDS = 45  # for one door; a slow machine asks less
 EXAMPLES = 12  # of each kind, for each operation
 OWN_SHAPE = {"success", "error", "code", "details", "requestId"}
 NO_HOST = "http://127.0.0.1:9"  # nobody listens there: what would go out is refused at once
+
+CONFORMANCE = [status_code_conformance, content_type_conformance, response_schema_conformance]
 
 DOORS = {"internal secret": "/internal/", "staff JWT": "/api/", "tenant key": "/v1/"}
 
@@ -76,6 +79,7 @@ def ask_for_examples(strategy: Any, headers: dict[str, str], asked: dict[str, se
             return
         answer = case.call(headers=headers, timeout=20, allow_redirects=False)
         asked.setdefault(case.operation.label, set()).add(answer.status_code)
+        case.validate_response(answer, checks=CONFORMANCE, headers=headers)
         check(answer, f"{case.method} {case.formatted_path}\n{case.as_curl_command(headers=headers)[:1500]}")
 
     ask()

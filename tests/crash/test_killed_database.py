@@ -1,84 +1,32 @@
 """PostgreSQL is shut down at once, as by a power cut, under a server that charges: 503 meanwhile, and nothing told is lost."""
 
-import os
-import pwd
-import shutil
-import subprocess
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
-import psycopg2
 import pytest
 import requests
 from django.db import connection
 
-from tests.live import LiveWaule, free_port, manage
+from tests.live import LiveWaule, manage
 from tests.settings import INTERNAL_SECRET
+from tests.upstreams.postgres_cluster import Cluster, find_pg_ctl
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has no server that could be shut down"),
+    pytest.mark.skipif(not find_pg_ctl(), reason="PostgreSQL's own programs are not installed here"),
 ]
 CHARGES = 300
-BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin/pg_ctl"))
-
-
-class Cluster:
-    """A PostgreSQL server of this test's own, which may be killed."""
-
-    def __init__(self) -> None:
-        pg_ctl = shutil.which("pg_ctl") or (BINARIES and str(BINARIES[-1]))
-        if not pg_ctl:
-            pytest.skip("PostgreSQL's own programs are not installed here")
-        self.pg_ctl = str(pg_ctl)
-        self.directory = tempfile.mkdtemp(prefix="waule-test-cluster-")
-        self.port = free_port()
-        if os.getuid() == 0:
-            os.chown(self.directory, pwd.getpwnam("postgres").pw_uid, -1)  # it refuses to run as root
-        self.run(str(Path(self.pg_ctl).with_name("initdb")), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync")
-        self.start()
-
-    @property
-    def url(self) -> str:
-        return f"postgresql://postgres@127.0.0.1:{self.port}/postgres"
-
-    def run(self, *command: str) -> None:
-        as_postgres = ["runuser", "-u", "postgres", "--"] if os.getuid() == 0 else []
-        done = subprocess.run(
-            [*as_postgres, *command, "-D", f"{self.directory}/data"],
-            cwd="/",
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        assert done.returncode == 0, done.stderr
-
-    def start(self) -> None:
-        options = f"-k {self.directory} -p {self.port} -c listen_addresses=127.0.0.1"
-        self.run(self.pg_ctl, "start", "-w", "-l", f"{self.directory}/log", "-o", options)
-
-    def stop_at_once(self) -> None:
-        self.run(self.pg_ctl, "stop", "-m", "immediate")
-
-    def sql(self, statement: str) -> list[tuple[Any, ...]]:
-        with psycopg2.connect(self.url) as opened, opened.cursor() as cursor:
-            cursor.execute(statement)
-            return cursor.fetchall()
 
 
 @pytest.fixture
 def cluster() -> Iterator[Cluster]:
     cluster = Cluster()
     yield cluster
-    cluster.stop_at_once()
-    shutil.rmtree(cluster.directory)
+    cluster.drop()
 
 
 def test_what_was_told_before_the_database_died_is_there_afterwards(cluster: Cluster, tmp_path: Path) -> None:
@@ -89,7 +37,7 @@ def test_what_was_told_before_the_database_died_is_there_afterwards(cluster: Clu
         "rules: [{name: flash, scope: {modelId: flash}, billingType: PER_REQUEST, baseCredits: 7}]\n"
     )
     assert manage("apply_catalog", str(catalog), DATABASE_URL=cluster.url).returncode == 0
-    waule = LiveWaule(SimpleNamespace(url=cluster.url), tmp_path)  # type: ignore[arg-type]
+    waule = LiveWaule(cluster, tmp_path)
     try:
         tenant = waule.manage_json("create_tenant", "Acme", "--credits", str(7 * CHARGES), "--all-models")["id"]
         seen: set[int] = set()
@@ -117,7 +65,7 @@ def test_what_was_told_before_the_database_died_is_there_afterwards(cluster: Clu
             charges = [callers.submit(charge, number) for number in range(CHARGES)]
             while len(told) < CHARGES // 4:
                 time.sleep(0.01)
-            cluster.stop_at_once()
+            cluster.stop_immediately()
             died.set()
             while 503 not in seen:
                 time.sleep(0.01)

@@ -5,7 +5,7 @@ import socket
 import pytest
 
 from gateway_client.addresses import Allowed, Forbidden, Rules, is_public, parse_allowed, rules
-from waule.errors import NotConfigured
+from waule.core.errors import NotConfigured
 
 FORBIDDEN_ADDRESSES = """
     0.0.0.0 0.1.2.3 10.0.0.1 100.64.0.1 100.100.100.200 100.127.255.255 127.0.0.1 127.255.255.254 168.63.129.16
@@ -99,9 +99,19 @@ def test_the_form_of_a_good_url_stays() -> None:
     assert Rules().check_form("https://图片.test/a") == "https://xn--wcsw84d.test/a"
 
 
-def test_a_name_without_address_is_no_verdict() -> None:
-    with pytest.raises(OSError):
-        Rules().check("http://no-such-host.invalid/", seconds=2)
+def test_a_name_without_an_address_is_as_one_that_is_not_public() -> None:
+    told = []
+    for host in ("no-such-host.invalid", "localhost", "127.0.0.1"):
+        with pytest.raises(Forbidden) as caught:
+            Rules().check(f"http://{host}/", seconds=2)
+        told.append(str(caught.value))
+    assert len(set(told)) == 1
+
+
+def test_a_name_that_is_allowed_is_not_looked_up() -> None:
+    """It may be known only where it is used."""
+    rules = Rules((Allowed(host="no-such-host.invalid"),))
+    assert rules.check("http://no-such-host.invalid/x") == "http://no-such-host.invalid/x"
 
 
 @pytest.mark.parametrize(

@@ -8,14 +8,15 @@ import jwt
 import pytest
 
 from gateway_client import errors, gateway
-from gateway_client.gateway import Caller, Medium, call_gateway, generate_by_chat, generate_image, generate_video
+from gateway_client.gateway import call_gateway, generate_by_chat, generate_image, generate_video, headers_for
 from gateway_client.media_links import find_media_urls
+from gateway_client.results import Found
 from tests.gateway_client import bad_server as bad
 from tests.gateway_client.bad_server import BadServer
-from waule.errors import NotConfigured
+from waule.core.errors import NotConfigured
 
-ALICE = Caller(user_id="alice-id", idempotency_key="generation-1", request_id="request-1")
-ACME = Caller(tenant_id="acme-id", idempotency_key="generation-2")
+ALICE = headers_for(user_id="alice-id", idempotency_key="generation-1", request_id="request-1")
+ACME = headers_for(tenant_id="acme-id", idempotency_key="generation-2")
 PICTURE = {"data": [{"url": "https://cdn.test/1.png"}], "usage": {"credits_charged": 15}}
 
 
@@ -26,20 +27,21 @@ def _settings(settings: Any, upstream: BadServer) -> None:
     settings.UPSTREAM_TOTAL_SECONDS = 3
 
 
-def image(caller: Caller = ALICE, **options: Any) -> gateway.Made:
-    return generate_image(model="doubao-1", prompt="a cat", caller=caller, **options)
+def image(headers: dict[str, str] = ALICE, **options: Any) -> gateway.Made:
+    return generate_image(model="doubao-1", prompt="a cat", headers=headers, **options)
 
 
 def test_an_image(upstream: BadServer) -> None:
     upstream.will(bad.answer(PICTURE))
-    made = image(ratio="16:9", quantity=2, reference_images=["https://cdn.test/r.png"])
-    assert made == gateway.Made((Medium("https://cdn.test/1.png"),), 15)
+    made = image(size="16:9", image_size="2K", quantity=2, reference_images=["https://cdn.test/r.png"])
+    assert made == gateway.Made((Found("https://cdn.test/1.png"),), 15)
     (seen,) = upstream.seen
     assert (seen.method, seen.path) == ("POST", "/v1/images/generations")
     assert seen.json() == {
         "model": "doubao-1",
         "prompt": "a cat",
         "size": "16:9",
+        "image_size": "2K",
         "n": 2,
         "reference_images": ["https://cdn.test/r.png"],
     }
@@ -59,10 +61,11 @@ def test_a_tenant_is_named_and_empty_fields_are_left_out(upstream: BadServer) ->
     assert seen.json() == {"model": "doubao-1", "prompt": "a cat", "n": 1}
 
 
-def test_the_size_is_the_resolution_if_one_is_given(upstream: BadServer) -> None:
-    upstream.will(bad.answer(PICTURE))
-    image(ratio="16:9", resolution="2K")
-    assert upstream.seen[0].json()["size"] == "2K"
+def test_a_relative_address_is_the_gateway_s_own(upstream: BadServer) -> None:
+    upstream.will(bad.answer({"data": [{"url": "/uploads/1.png"}]}), bad.answer(completion("<img src='/uploads/2.png'>")))
+    assert image().media == (Found(f"{upstream.url}/uploads/1.png", is_from_own_address=True),)
+    made = generate_by_chat(model="gpt-image", prompt="a cat", headers=ALICE)
+    assert made.media == (Found(f"{upstream.url}/uploads/2.png", is_from_own_address=True),)
 
 
 @pytest.mark.parametrize(("duration", "sent"), [("8", 8), ("7.5", 7.5), ("10.0", 10), (None, None)])
@@ -71,13 +74,13 @@ def test_a_video(upstream: BadServer, duration: str | None, sent: float | None) 
     made = generate_video(
         model="vidu-2",
         prompt="a cat runs",
-        caller=ALICE,
-        ratio="9:16",
+        headers=ALICE,
+        aspect_ratio="9:16",
         resolution="720p",
         duration=Decimal(duration) if duration else None,
         generation_type="text2video",
     )
-    assert made == gateway.Made((Medium("https://cdn.test/v.mp4", Decimal("7.9")),), 0)
+    assert made == gateway.Made((Found("https://cdn.test/v.mp4", duration=Decimal("7.9")),), 0)
     (seen,) = upstream.seen
     assert seen.path == "/v1/videos/generations"
     expected = {"model": "vidu-2", "prompt": "a cat runs", "aspect_ratio": "9:16", "resolution": "720p"}
@@ -95,13 +98,13 @@ def completion(content: Any, **choice: Any) -> dict[str, Any]:
 
 def test_a_chat(upstream: BadServer) -> None:
     upstream.will(bad.answer(completion("Done: <video src='https://cdn.test/v.mp4' controls></video>")))
-    made = generate_by_chat(model="sora2", prompt="a cat", caller=ALICE, reference_images=["https://cdn.test/r.png"])
-    assert made == gateway.Made((Medium("https://cdn.test/v.mp4"),), 7)
+    made = generate_by_chat(model="sora2", prompt="a cat", headers=ALICE, reference_images=["https://cdn.test/r.png"])
+    assert made == gateway.Made((Found("https://cdn.test/v.mp4"),), 7)
     (seen,) = upstream.seen
     assert seen.path == "/v1/sora/chat/completions"
     assert seen.json() == {
         "model": "sora2",
-        "stream": False,
+        "stream": True,
         "messages": [
             {
                 "role": "user",
@@ -144,29 +147,27 @@ def test_the_media_url_in_a_text(text: str, urls: list[str]) -> None:
 def test_a_chat_without_media_made_nothing(upstream: BadServer, content: str | None) -> None:
     upstream.will(bad.answer(completion(content)))
     with pytest.raises(errors.NothingMade) as caught:
-        generate_by_chat(model="sora2", prompt="a cat", caller=ALICE)
+        generate_by_chat(model="sora2", prompt="a cat", headers=ALICE)
     assert not caught.value.is_unknown
 
 
 def test_a_chat_stopped_by_the_content_filter(upstream: BadServer) -> None:
     upstream.will(bad.answer(completion("", finish_reason="content_filter")))
     with pytest.raises(errors.ContentRefused):
-        generate_by_chat(model="sora2", prompt="a cat", caller=ALICE)
+        generate_by_chat(model="sora2", prompt="a cat", headers=ALICE)
 
 
-@pytest.mark.parametrize(
-    "body", [{}, {"choices": 1}, {"choices": [1]}, {"choices": [{"message": "x"}]}, completion(5), [], None, 7]
-)
+@pytest.mark.parametrize("body", [{"choices": 1}, {"choices": [1]}, {"choices": [{"message": "x"}]}, completion(5), [], None, 7])
 def test_a_chat_of_another_shape_is_unknown(upstream: BadServer, body: Any) -> None:
     upstream.will(bad.answer(body))
     with pytest.raises(errors.OutcomeUnknown):
-        generate_by_chat(model="sora2", prompt="a cat", caller=ALICE)
+        generate_by_chat(model="sora2", prompt="a cat", headers=ALICE)
 
 
 @pytest.mark.parametrize(
     "body",
     [
-        *({}, {"data": None}, {"data": {}}, {"data": "x"}, {"data": [1]}, {"data": [{}]}, {"data": [{"url": 5}]}),
+        *({"data": {"task_id": "1"}}, {"data": "x"}, {"data": [1]}, {"data": [{"url": 5}]}),
         *([], "x", None, 5, b"", b"<html>", b'{"data": [], "data": []}'),
     ],
 )
@@ -179,7 +180,11 @@ def test_a_200_that_is_not_what_was_promised_is_unknown(upstream: BadServer, bod
 
 
 @pytest.mark.parametrize(
-    "body", [{"data": []}, {"success": False, "error": "out of cats"}, {"error": {"message": "no"}, "data": []}]
+    "body",
+    [
+        *({}, {"data": None}, {"data": []}, {"data": {}}, {"data": [{}]}, {"images": None}, {"data": [{"revised_prompt": "x"}]}),
+        *({"success": False, "error": "out of cats"}, {"error": {"message": "no"}, "data": []}),
+    ],
 )
 def test_a_200_without_a_result_made_nothing(upstream: BadServer, body: Any) -> None:
     upstream.will(bad.answer(body))
@@ -199,7 +204,7 @@ def test_absurd_credits_do_not_spoil_the_result(upstream: BadServer, credits: An
     usage = {} if credits == "absent" else {"credits_charged": credits}
     upstream.will(bad.answer(PICTURE | {"usage": usage}))
     made = image()
-    assert made.media == (Medium("https://cdn.test/1.png"),)
+    assert made.media == (Found("https://cdn.test/1.png"),)
     assert (made.credits_charged, made.flags) == (None, ("odd_credits",))
 
 
@@ -212,7 +217,7 @@ def test_an_absurd_usage_neither(upstream: BadServer, usage: Any) -> None:
 def test_odd_items_are_left_out_and_flagged(upstream: BadServer) -> None:
     upstream.will(bad.answer(PICTURE | {"data": [{"url": "https://cdn.test/1.png", "revised_prompt": "ein\0e Katze"}, 5]}))
     made = image(quantity=2)
-    assert made.media == (Medium("https://cdn.test/1.png", revised_prompt="eine Katze"),)
+    assert made.media == (Found("https://cdn.test/1.png", revised_prompt="eine Katze"),)
     assert made.flags == ("odd_result",)
 
 
@@ -226,7 +231,7 @@ def test_more_than_asked_is_left_out_and_flagged(upstream: BadServer) -> None:
 @pytest.mark.parametrize("duration", [-1, 0, "5", 10**12, True, None, 1e300])
 def test_an_absurd_duration_is_none(upstream: BadServer, duration: Any) -> None:
     upstream.will(bad.answer({"data": [{"url": "https://cdn.test/v.mp4", "duration": duration}]}))
-    assert generate_video(model="m", prompt="p", caller=ALICE).media == (Medium("https://cdn.test/v.mp4"),)
+    assert generate_video(model="m", prompt="p", headers=ALICE).media == (Found("https://cdn.test/v.mp4"),)
 
 
 def test_the_total_deadline_is_a_setting(upstream: BadServer, settings: Any) -> None:

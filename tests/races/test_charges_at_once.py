@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from billing.models import Account, Charge, Hold
+from billing.ledger.models import Account, Charge, Hold
 from tests.billing.conftest import priced_model
 from tests.billing.test_charge_api import body
 from tests.settings import INTERNAL_SECRET

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from billing.models import Account, Charge, DailyUsage, Hold, Refund
+from billing.ledger.models import Account, Charge, DailyUsage, Hold, Refund
 from billing.services import expire_holds
 from storage.models import StoredObject
 from storage.reconcile import differences
@@ -59,7 +59,7 @@ def test_capture_release_and_expiry_of_one_hold(waule: Any, acme: Any) -> None:
         return hold, ending, post(waule, f"holds/{hold}/{ending}")
 
     answers = at_once(len(holds) * 4, end)
-    expire_holds()  # a charge that needs none of their credits may leave the rows to the housekeeper
+    expire_holds()  # a charge that needs none of their credits may leave the rows to the worker
     states = {str(hold.id): hold.state for hold in Hold.objects.filter(id__in=holds)}
     named = {"capture": "captured", "release": "released"}
     for hold, ending, answer in answers:

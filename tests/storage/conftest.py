@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from storage.drivers import Place
+from storage.drivers import Backend
 from storage.models import OssConfig
 from tenants.models import Tenant
 from tests.upstreams.oss_service import OssService
@@ -21,8 +21,8 @@ def s3() -> Iterator[S3Service]:
 
 
 @pytest.fixture
-def s3_place(s3: S3Service) -> Place:
-    return s3.place
+def s3_backend(s3: S3Service) -> Backend:
+    return s3.backend
 
 
 @pytest.fixture(scope="module")
@@ -33,10 +33,10 @@ def oss() -> Iterator[OssService]:
 
 
 @pytest.fixture
-def oss_place(oss: OssService) -> Place:
-    oss.refusals.clear()
+def oss_backend(oss: OssService) -> Backend:
+    oss.rejections.clear()
     oss.clock_offset_seconds = 0
-    return Place("oss", "oss-cn-test", oss.bucket, oss.url, oss.key_id, oss.secret)
+    return Backend("oss", "oss-cn-test", oss.bucket, oss.url, oss.key_id, oss.secret)
 
 
 @pytest.fixture(autouse=True)
@@ -46,21 +46,28 @@ def media_root(settings: Any, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def acmes_bucket(acme: Tenant, s3_place: Place, settings: Any) -> OssConfig:
+def acmes_bucket(acme: Tenant, s3_backend: Backend, settings: Any) -> OssConfig:
     """Acme's own bucket, at an address that the operator allows."""
     settings.OUTBOUND_ALLOW = ["127.0.0.1"]
-    return OssConfig.objects.create(tenant=acme, mode="custom", **columns(s3_place))
+    return OssConfig.objects.create(tenant=acme, mode="custom", **columns(s3_backend))
 
 
-def columns(place: Place) -> dict[str, Any]:
+def change(config: OssConfig, values: dict[str, Any]) -> None:
+    """Sets columns of a tenant's bucket past every form."""
+    for name, value in values.items():
+        setattr(config, name, value)
+    config.save()
+
+
+def columns(place: Backend) -> dict[str, Any]:
     """A place as a tenant's bucket is set."""
     names = ("driver", "region", "bucket", "endpoint", "access_key_id", "access_key_secret", "custom_domain")
     return {name: getattr(place, name) for name in names}
 
 
 @pytest.fixture
-def platform_bucket(oss_place: Place, settings: Any) -> Place:
+def platform_bucket(oss_backend: Backend, settings: Any) -> Backend:
     """The platform's bucket, of Alibaba Cloud."""
-    for name, value in columns(oss_place).items():
+    for name, value in columns(oss_backend).items():
         setattr(settings, f"OSS_{name.upper()}", value)
-    return oss_place
+    return oss_backend

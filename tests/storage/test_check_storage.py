@@ -8,12 +8,14 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.test import Client
 
-from aiservices import health
+from aiservices.monitoring import probes as health
 from storage import media
-from storage.drivers import Driver, Place, driver_of
+from storage.backends import OwnerStorage
+from storage.drivers import Backend, Driver, driver_of
 from storage.models import OssConfig, StorageUsage, StoredObject
-from storage.places import Owner, Shelf
 from tenants.models import AuditEntry, Tenant, User
+from tenants.principal import Principal
+from tests.storage.conftest import change
 from tests.upstreams.oss_service import OssService
 from tests.upstreams.s3_service import S3Service
 
@@ -34,8 +36,8 @@ def test_a_tenants_bucket_by_id_and_by_name(acme: Tenant, acmes_bucket: OssConfi
     assert told == run("--tenant", str(acme.pk)) | {"elapsedMs": told["elapsedMs"], "clockSkewSeconds": told["clockSkewSeconds"]}
     assert (told["ok"], told["driver"], told["bucket"], told["reason"]) == (True, "s3", "shelf", None)
     assert abs(told["clockSkewSeconds"]) <= 2
-    assert driver_of(s3.place).keys(f"tenants/{acme.pk}/self-test") == []
-    with pytest.raises(CommandError, match="Tenant not found"):
+    assert driver_of(s3.backend).keys(f"tenants/{acme.pk}/self-test") == []
+    with pytest.raises(CommandError, match="There is no tenant Nobody"):
         call_command("check_storage", "--tenant", "Nobody")
 
 
@@ -53,7 +55,7 @@ def test_the_api_and_the_button_tell_the_reason(
 ) -> None:
     url = f"/internal/tenants/{acme.pk}/oss-config/test"
     assert internal.post(url)[1]["ok"] is True
-    OssConfig.objects.update(**wrong)
+    change(acmes_bucket, wrong)
     status, told = internal.post(url)
     assert (status, told["ok"], told["reason"]) == (200, False, reason)
     assert "not-the-secret" not in json.dumps(told)
@@ -70,7 +72,7 @@ def test_the_api_and_the_button_tell_the_reason(
     run("--tenant", "Acme", fails=rf"\({reason}\)")
 
 
-def test_the_region_and_the_clock_of_the_platforms_bucket(platform_bucket: Place, oss: OssService, settings: Any) -> None:
+def test_the_region_and_the_clock_of_the_platforms_bucket(platform_bucket: Backend, oss: OssService, settings: Any) -> None:
     assert run()["ok"] is True
     oss.clock_offset_seconds = -3600
     assert run(fails="clock")["reason"] == "clock"
@@ -102,7 +104,7 @@ def test_the_button_says_that_all_is_well(root: User, client: Client, acmes_buck
 
 
 @pytest.mark.django_db
-def test_the_health_probe_writes_and_reads(platform_bucket: Place, oss: OssService, settings: Any) -> None:
+def test_the_health_probe_writes_and_reads(platform_bucket: Backend, oss: OssService, settings: Any) -> None:
     def status() -> tuple[str, str]:
         health.check(["storage"])
         (found,) = [service for service in health.last_results() if service.name == "storage"]
@@ -124,23 +126,23 @@ def test_rows_and_objects_are_compared(request: pytest.FixtureRequest, acme: Ten
     elif kind == "platform":
         request.getfixturevalue("platform_bucket")
     arguments = ["--tenant", "Acme", "--compare"]
-    owner = Owner(tenant_id=str(acme.pk))
+    owner = Principal("tenant", str(acme.pk))
     for number in range(5):
         media.store(b"x" * (number + 1), owner=owner, content_type="image/png", seed=str(number))
-    nothing = {"missing": 0, "strangers": 0, "different": 0, "unchecked": 0, "problems": []}
+    nothing = {"missing": 0, "orphans": 0, "different": 0, "unchecked": 0, "problems": []}
     assert run(*arguments)["comparison"] == {"ok": True, "bytes": 15, "objects": 5} | nothing
     first, second, *_others = StoredObject.objects.order_by("size_bytes")
     driver = place_of(first)
     driver.delete(first.object_key or "")
     driver.put(second.object_key or "", b"other", content_type="image/png")
-    driver.put(f"tenants/{acme.pk}/zz/stranger.png", b"1234567", content_type="image/png")
-    told = run(*arguments, fails="1 are missing, 1 strangers, 1 differ in size")
+    driver.put(f"tenants/{acme.pk}/zz/orphan.png", b"1234567", content_type="image/png")
+    told = run(*arguments, fails="1 are missing, 1 orphans, 1 differ in size")
     found = told["comparison"]
-    assert (told["ok"], found["missing"], found["strangers"], found["different"]) == (False, 1, 1, 1)
+    assert (told["ok"], found["missing"], found["orphans"], found["different"]) == (False, 1, 1, 1)
     assert sorted((each["what"], each["key"], each["rowBytes"], each["objectBytes"]) for each in found["problems"]) == [
         ("missing", first.object_key, 1, None),
+        ("orphan", f"tenants/{acme.pk}/zz/orphan.png", None, 7),
         ("size", second.object_key, 2, 5),
-        ("stranger", f"tenants/{acme.pk}/zz/stranger.png", None, 7),
     ]
     media.remove(first.object_key or "", owner=owner)
     assert run(*arguments, fails="0 are missing")["comparison"]["missing"] == 0
@@ -148,13 +150,13 @@ def test_rows_and_objects_are_compared(request: pytest.FixtureRequest, acme: Ten
 
 
 def place_of(stored: StoredObject) -> Driver:
-    driver = Shelf(Owner.of(stored)).driver(stored)
+    driver = OwnerStorage(Principal.of(stored)).driver(stored)
     assert driver is not None
     return driver
 
 
 def test_what_callers_told_us_of_is_looked_for_too(
-    internal: Any, acme: Tenant, birch: Tenant, platform_bucket: Place, oss: OssService
+    internal: Any, acme: Tenant, birch: Tenant, platform_bucket: Backend, oss: OssService
 ) -> None:
     oss.objects.clear()
     oss.objects[f"tenants/{acme.pk}/there.png"] = (b"12345", "image/png")
@@ -165,4 +167,4 @@ def test_what_callers_told_us_of_is_looked_for_too(
     internal.post("/internal/storage/record", {"tenantId": str(acme.pk), "bytes": 1, "objectKey": "elsewhere.png"})
     internal.post("/internal/storage/record", {"tenantId": str(acme.pk), "bytes": 1})
     found = run("--compare", fails="1 are missing")["comparison"]
-    assert (found["objects"], found["missing"], found["strangers"], found["unchecked"]) == (1, 1, 0, 1)
+    assert (found["objects"], found["missing"], found["orphans"], found["unchecked"]) == (1, 1, 0, 1)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import requests
 
-from storage.drivers import Driver, Place, driver_of, local
+from storage.drivers import Backend, Driver, driver_of, local
 from storage.drivers.self_test import self_test
 from storage.errors import BucketProblem
 from tests.upstreams.oss_service import OssService
@@ -20,8 +20,8 @@ from tests.upstreams.s3_service import S3Service
 def driver(request: pytest.FixtureRequest, settings: Any, tmp_path: Path) -> Driver:
     settings.MEDIA_ROOT = tmp_path
     if request.param == "local":
-        return driver_of(Place("local"))
-    return driver_of(request.getfixturevalue(f"{request.param}_place"))
+        return driver_of(Backend("local"))
+    return driver_of(request.getfixturevalue(f"{request.param}_backend"))
 
 
 def test_what_is_put_is_there_until_it_is_deleted(driver: Driver, tmp_path: Path) -> None:
@@ -71,8 +71,8 @@ def test_a_part_is_read(driver: Driver, tmp_path: Path) -> None:
     assert (tmp_path / "part").read_bytes() == b"345"
 
 
-def test_a_url_opens_without_a_key_and_only_for_a_while(oss_place: Place) -> None:
-    driver = driver_of(oss_place)
+def test_a_url_opens_without_a_key_and_only_for_a_while(oss_backend: Backend) -> None:
+    driver = driver_of(oss_backend)
     driver.put("tenants/t/picture.png", b"picture", content_type="image/png")
     url = driver.url("tenants/t/picture.png", seconds=3)  # the SDK may round down
     answer = requests.get(url, timeout=10)
@@ -83,34 +83,36 @@ def test_a_url_opens_without_a_key_and_only_for_a_while(oss_place: Place) -> Non
     assert requests.get(url, timeout=10).status_code == 403
 
 
-def test_an_s3_url_opens_without_a_key(s3: S3Service, s3_place: Place) -> None:
-    driver = driver_of(s3_place)
+def test_an_s3_url_opens_without_a_key(s3: S3Service, s3_backend: Backend) -> None:
+    driver = driver_of(s3_backend)
     driver.put("tenants/t/picture.png", b"picture", content_type="image/png")
     answer = s3.open(driver.url("tenants/t/picture.png", seconds=60))
     assert (answer.status_code, answer.content, answer.headers["Content-Type"]) == (200, b"picture", "image/png")
     assert "X-Amz-Expires=60" in answer.url
 
 
-def test_a_custom_domain_stands_in_the_url(s3_place: Place, oss_place: Place) -> None:
-    plain = driver_of(replace(s3_place, custom_domain="cdn.example.com")).url("a/b.png", seconds=60)
+def test_a_custom_domain_stands_in_the_url(s3_backend: Backend, oss_backend: Backend) -> None:
+    plain = driver_of(replace(s3_backend, custom_domain="cdn.example.com")).url("a/b.png", seconds=60)
     assert plain == "https://cdn.example.com/a/b.png"
-    signed = driver_of(replace(oss_place, custom_domain="http://cdn.example.com/")).url("a/b.png", seconds=60)
+    signed = driver_of(replace(oss_backend, custom_domain="http://cdn.example.com/")).url("a/b.png", seconds=60)
     assert signed.startswith("http://cdn.example.com/a/b.png?x-oss-")
 
 
-def test_urls_of_a_public_place_are_plain(s3_place: Place, oss_place: Place) -> None:
-    for place in (s3_place, oss_place):
+def test_urls_of_a_public_place_are_plain(s3_backend: Backend, oss_backend: Backend) -> None:
+    for place in (s3_backend, oss_backend):
         driver = driver_of(replace(place, is_public=True))
         assert driver.url("a/b.png", seconds=60) == driver.address("a/b.png") == driver_of(place).address("a/b.png")
         assert driver.address("a/b.png").endswith("/b.png") and place.bucket in driver.address("a/b.png")
-    assert driver_of(replace(oss_place, custom_domain="cdn.x", is_public=True)).url("a.png", seconds=60) == "https://cdn.x/a.png"
+    assert (
+        driver_of(replace(oss_backend, custom_domain="cdn.x", is_public=True)).url("a.png", seconds=60) == "https://cdn.x/a.png"
+    )
 
 
 def test_the_usual_addresses_need_no_endpoint() -> None:
     given = {"bucket": "shelf", "access_key_id": "id", "access_key_secret": "secret"}
-    s3 = driver_of(Place("s3", "eu-west-1", **given)).url("k", seconds=60)
+    s3 = driver_of(Backend("s3", "eu-west-1", **given)).url("k", seconds=60)
     assert s3.startswith("https://shelf.s3.eu-west-1.amazonaws.com/k?")
-    oss = driver_of(Place("oss", "oss-cn-beijing", **given)).url("k", seconds=60)
+    oss = driver_of(Backend("oss", "oss-cn-beijing", **given)).url("k", seconds=60)
     assert oss.startswith("https://shelf.oss-cn-beijing.aliyuncs.com/k?")
 
 
@@ -119,7 +121,7 @@ def test_a_place_that_works_passes_its_test_and_is_left_clean(driver: Driver) ->
     assert driver.keys("tenants/t/self-test") == []
 
 
-def reason(place: Place) -> str:
+def reason(place: Backend) -> str:
     with pytest.raises(BucketProblem) as caught:
         self_test(driver_of(place), "tenants/t")
     assert place.access_key_secret not in f"{caught.value!r} {caught.value} {caught.value.details}" or not place.access_key_secret
@@ -138,34 +140,34 @@ def reason(place: Place) -> str:
         ({"is_operators": False}, "forbidden_address"),
     ],
 )
-def test_the_reason_is_told(s3_place: Place, oss_place: Place, change: dict[str, Any], expected: str) -> None:
-    assert reason(replace(s3_place, **change)) == expected
-    assert reason(replace(oss_place, **change)) == expected
+def test_the_reason_is_told(s3_backend: Backend, oss_backend: Backend, change: dict[str, Any], expected: str) -> None:
+    assert reason(replace(s3_backend, **change)) == expected
+    assert reason(replace(oss_backend, **change)) == expected
 
 
-def test_another_region_is_told(oss_place: Place) -> None:
-    assert reason(replace(oss_place, region="oss-cn-beijing")) == "region"
+def test_another_region_is_told(oss_backend: Backend) -> None:
+    assert reason(replace(oss_backend, region="oss-cn-beijing")) == "region"
 
 
-def test_a_wrong_clock_is_told(oss_place: Place, oss: OssService) -> None:
+def test_a_wrong_clock_is_told(oss_backend: Backend, oss: OssService) -> None:
     oss.clock_offset_seconds = -3600
-    assert reason(oss_place) == "clock"
+    assert reason(oss_backend) == "clock"
 
 
-def test_a_broken_service_is_asked_again(oss_place: Place, oss: OssService) -> None:
-    oss.refusals = [503, 500]
-    self_test(driver_of(oss_place), "tenants/t")
-    oss.refusals = [503] * 20
-    assert reason(oss_place) == "busy"
+def test_a_broken_service_is_asked_again(oss_backend: Backend, oss: OssService) -> None:
+    oss.rejections = [503, 500]
+    self_test(driver_of(oss_backend), "tenants/t")
+    oss.rejections = [503] * 20
+    assert reason(oss_backend) == "busy"
 
 
-def test_a_tenants_address_can_be_allowed(oss_place: Place, settings: Any) -> None:
+def test_a_tenants_address_can_be_allowed(oss_backend: Backend, settings: Any) -> None:
     settings.OUTBOUND_ALLOW = ["127.0.0.1"]
-    self_test(driver_of(replace(oss_place, is_operators=False)), "tenants/t")
+    self_test(driver_of(replace(oss_backend, is_operators=False)), "tenants/t")
 
 
-def test_a_place_shows_no_secret(oss_place: Place) -> None:
-    assert "oss-secret" not in repr(oss_place)
+def test_a_place_shows_no_secret(oss_backend: Backend) -> None:
+    assert "oss-secret" not in repr(oss_backend)
 
 
 def test_what_a_crash_left_unfinished_is_swept_after_a_day(settings: Any, tmp_path: Path) -> None:

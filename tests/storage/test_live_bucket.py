@@ -6,7 +6,7 @@ import openai
 import pytest
 from django.utils import timezone
 
-from aiservices.models import Chore
+from aiservices.monitoring.models import PeriodicTask
 from storage.models import OssConfig, StoredObject
 from tenants.models import Tenant
 from tests.aiservices.conftest import api_of_tenant, video_model
@@ -22,7 +22,7 @@ def test_a_video_waits_for_its_bucket_is_brought_home_and_deleted(
     live_waule: LiveWaule, acme: Tenant, s3: S3Service, tmp_path: Path
 ) -> None:
     live_waule.environ["OUTBOUND_ALLOW"] = "127.0.0.1"
-    OssConfig.objects.create(tenant=acme, mode="custom", **columns(s3.place) | {"access_key_secret": "not-it"})
+    OssConfig.objects.create(tenant=acme, mode="custom", **columns(s3.backend) | {"access_key_secret": "not-it"})
     video_model()
     refused = live_waule.manage("check_storage", "--tenant", "Acme")
     assert (refused.returncode, refused.stderr.strip().endswith("(access_key_secret)")) == (1, True)
@@ -36,7 +36,7 @@ def test_a_video_waits_for_its_bucket_is_brought_home_and_deleted(
         config = OssConfig.objects.get()
         config.access_key_secret = s3.secret
         config.save()
-        Chore.objects.filter(name="bring_results_home").update(next_at=timezone.now())
+        PeriodicTask.objects.filter(name="bring_results_home").update(next_at=timezone.now())
         eventually(lambda: StoredObject.objects.get().waiting_since is None)
         assert list((live_waule.directory / "media").rglob("*.mp4")) == []
         assert client.videos.download_content(video.id).content == here

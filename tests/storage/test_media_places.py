@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from storage import media
-from storage.media import Owner
 from storage.models import OssConfig, StorageUsage, StoredObject
 from tenants.models import Tenant, User
+from tenants.principal import Principal
 
 
 @pytest.fixture(autouse=True)
@@ -38,12 +38,12 @@ def test_what_lies_in_the_tenants_bucket_stays(acme: Tenant, birch: Tenant, url:
     OssConfig.objects.create(
         tenant=acme, mode="custom", region="oss-cn-beijing", bucket="acme-files", custom_domain="https://cdn.acme.example/"
     )
-    assert media.is_ours(url, Owner(tenant_id=str(acme.pk))) is is_ours
-    assert media.is_ours(url, Owner(tenant_id=str(birch.pk))) is (is_ours and "/media/" in url)
+    assert media.is_ours(url, Principal("tenant", str(acme.pk))) is is_ours
+    assert media.is_ours(url, Principal("tenant", str(birch.pk))) is (is_ours and "/media/" in url)
 
 
 def test_the_same_result_stored_again_replaces_and_counts_once(acme: Tenant, tmp_path: Path) -> None:
-    owner = Owner(tenant_id=str(acme.pk))
+    owner = Principal("tenant", str(acme.pk))
     first = media.store(b"one", owner=owner, content_type="image/png", seed="g:0")
     second = media.store(b"three", owner=owner, content_type="image/png", seed="g:0")
     assert first.object_key == second.object_key
@@ -58,7 +58,7 @@ def test_the_same_result_stored_again_replaces_and_counts_once(acme: Tenant, tmp
 def test_a_file_is_taken_and_a_users_is_known_without_a_count(alice: User, tmp_path: Path) -> None:
     made = tmp_path / "made.mp4"
     made.write_bytes(b"film")
-    stored = media.store(made, owner=Owner(user_id=str(alice.pk)), content_type="video/mp4", seed="g:0")
+    stored = media.store(made, owner=Principal("user", str(alice.pk)), content_type="video/mp4", seed="g:0")
     assert not made.exists()
     row = StoredObject.objects.get(user=alice)
     assert (row.object_key, row.size_bytes, row.url) == (stored.object_key, 4, stored.address)

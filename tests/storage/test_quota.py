@@ -9,20 +9,20 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from aiservices.generations import cancel
-from aiservices.models import Generation
-from billing.models import Account, Hold
+from aiservices.generations.models import Generation
+from aiservices.generations.services import cancel
+from billing.ledger.models import Account, Hold
 from storage import media, services
 from storage.errors import OverQuota
 from storage.models import Reservation, StorageUsage, StoredObject
-from storage.places import Owner
 from tenants.models import Tenant
+from tenants.principal import Principal
 from tests.aiservices.conftest import api_of_tenant, image_model, video_model
 from tests.aiservices.test_tasks_api import work_off
 from tests.live import LiveWaule
 from tests.races.test_charges_at_once import at_once
 from tests.settings import INTERNAL_SECRET
-from waule.ids import uuid7
+from waule.core.ids import uuid7
 
 BODY = {"model": "painter", "prompt": "a fox", "size": "64x64"}
 
@@ -36,7 +36,7 @@ def test_twenty_at_once_in_a_quota_for_one(cloned_db: Any, acme: Tenant) -> None
     ready = threading.Barrier(20)
 
     def upload(number: int) -> bool:
-        owner, made = Owner(tenant_id=str(acme.pk)), uuid7()
+        owner, made = Principal("tenant", str(acme.pk)), uuid7()
         try:
             ready.wait()
             media.reserve(owner, reservation_id=made, images=1)
@@ -121,7 +121,7 @@ def test_what_was_reserved_is_free_again_however_it_ends(acme: Tenant, birch: Te
 
 
 def test_an_expired_reservation_keeps_nothing_and_is_swept(acme: Tenant) -> None:
-    owner = Owner(tenant_id=str(acme.pk))
+    owner = Principal("tenant", str(acme.pk))
     quota(acme, 10)
     media.reserve(owner, reservation_id=uuid7(), images=1)
     with pytest.raises(OverQuota) as caught:
@@ -133,5 +133,5 @@ def test_an_expired_reservation_keeps_nothing_and_is_swept(acme: Tenant) -> None
 
 
 def test_without_a_quota_nothing_is_kept(acme: Tenant) -> None:
-    media.reserve(Owner(tenant_id=str(acme.pk)), reservation_id=uuid7(), images=10)
+    media.reserve(Principal("tenant", str(acme.pk)), reservation_id=uuid7(), images=10)
     assert not Reservation.objects.exists()

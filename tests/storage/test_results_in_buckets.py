@@ -9,19 +9,23 @@ import requests
 from cryptography.fernet import Fernet
 from django.test import Client
 
-from aiservices.housekeeping import OUTSIDE, do_due
-from aiservices.models import Chore, Generation
-from billing.models import Charge
-from storage import media, services, waiting
-from storage.drivers import Place, driver_of
+from aiservices.generations.models import Generation
+from aiservices.monitoring.models import PeriodicTask
+from aiservices.periodic_tasks import AT_SERVICES, do_due
+from billing.ledger.models import Charge
+from storage import media, pending_uploads, services
+from storage.backends import OwnerStorage
+from storage.drivers import Backend, driver_of
 from storage.models import OssConfig, StorageUsage, StoredObject
-from storage.places import Owner, Shelf
 from storage.reconcile import differences
 from tenants.models import Tenant, User
+from tenants.principal import Principal
 from tests.aiservices.conftest import Api, api_of_tenant, api_of_user, image_model, video_model
 from tests.aiservices.test_tasks_api import work_off
+from tests.storage.conftest import change
 from tests.upstreams.oss_service import OssService
 from tests.upstreams.s3_service import S3Service
+from waule.core import fail_points
 
 IMAGES, VIDEOS = "/v1/images/generations", "/v1/videos"
 PNG = b"\x89PNG\r\n"
@@ -44,7 +48,7 @@ def test_a_tenants_picture_ends_in_its_own_bucket(acme: Tenant, acmes_bucket: Os
     assert s3.open(url).content.startswith(PNG)
     row = StoredObject.objects.get(tenant=acme)
     assert (row.driver, row.bucket, row.is_own, row.waiting_since) == ("s3", "shelf", True, None)
-    assert driver_of(s3.place).keys(f"tenants/{acme.pk}/") == [row.object_key]
+    assert driver_of(s3.backend).keys(f"tenants/{acme.pk}/") == [row.object_key]
     assert used(acme) == row.size_bytes == len(s3.open(url).content)
     assert "X-Amz" not in f"{row.url} {Generation.objects.get().outputs}"  # what expires is not kept
     assert list(media_root.rglob("*.png")) == []
@@ -65,7 +69,7 @@ def test_a_custom_domain_stands_in_the_url(acme: Tenant, acmes_bucket: OssConfig
     assert url == f"https://cdn.acme.example/{StoredObject.objects.get().object_key}"
 
 
-def test_others_end_in_the_platforms_bucket(acme: Tenant, alice: User, platform_bucket: Place, oss: OssService) -> None:
+def test_others_end_in_the_platforms_bucket(acme: Tenant, alice: User, platform_bucket: Backend, oss: OssService) -> None:
     image_model()
     url = picture(api_of_tenant(acme))["url"]
     assert requests.get(url, timeout=10).content.startswith(PNG)
@@ -93,7 +97,7 @@ def test_a_video_is_read_in_parts_and_deleted_with_its_bytes(acme: Tenant, acmes
     assert api.last["Content-Range"] == f"bytes 4-7/{used(acme)}"
     assert read(api, content, Range=f"bytes={used(acme)}-")[0] == 416
     assert api("DELETE", f"{VIDEOS}/{video}")[0] == 200
-    assert (used(acme), driver_of(s3.place).keys(f"tenants/{acme.pk}/")) == (0, [])
+    assert (used(acme), driver_of(s3.backend).keys(f"tenants/{acme.pk}/")) == (0, [])
     assert read(api, content)[0] == 404
 
 
@@ -108,7 +112,7 @@ def test_what_a_bucket_does_not_take_is_delivered_from_here_and_brought_later(
     acme: Tenant, acmes_bucket: OssConfig, s3: S3Service, media_root: Any, wrong: dict[str, str]
 ) -> None:
     right = {name: getattr(acmes_bucket, name) for name in wrong}
-    OssConfig.objects.update(**wrong)
+    change(acmes_bucket, wrong)
     image_model()
     api = api_of_tenant(acme)
     url = picture(api)["url"]
@@ -129,9 +133,75 @@ def test_what_a_bucket_does_not_take_is_delivered_from_here_and_brought_later(
 
 
 def bring() -> None:
-    Chore.objects.all().delete()
-    (task,) = [task for task in OUTSIDE if task.name == "bring_results_home"]
+    PeriodicTask.objects.all().delete()
+    (task,) = [task for task in AT_SERVICES if task.name == "bring_results_home"]
     assert do_due([task]) == ["bring_results_home"]
+
+
+def test_what_is_moved_while_it_is_read_is_read_where_it_went(acme: Tenant, acmes_bucket: OssConfig, media_root: Any) -> None:
+    """A reader has looked the row up, and a worker brings the file to its bucket before the reader opens it."""
+    right = acmes_bucket.endpoint
+    change(acmes_bucket, {"endpoint": "http://127.0.0.1:1"})
+    video_model()
+    api = api_of_tenant(acme)
+    video = api.post(VIDEOS, {"model": "filmer", "prompt": "a fox", "seconds": "1", "size": "128x72"})[1]["id"]
+    work_off()
+    (here,) = media_root.rglob("*.mp4")
+    film = here.read_bytes()
+    acmes_bucket.endpoint = right
+    acmes_bucket.save()
+
+    with fail_points.at("media.looked_up", lambda: bring() if here.exists() else None):
+        assert read(api, f"{VIDEOS}/{video}/content") == (200, film)
+    assert not here.exists()
+
+
+@pytest.mark.parametrize("is_tenants", [True, False])
+def test_a_result_that_two_workers_store_is_where_its_row_says(
+    is_tenants: bool, acme: Tenant, alice: User, acmes_bucket: OssConfig, platform_bucket: Backend, media_root: Any, settings: Any
+) -> None:
+    """The bucket did not take it from one, who kept it here; before that is written down, the other brings it to the bucket."""
+    owner = Principal("tenant", str(acme.pk)) if is_tenants else Principal("user", str(alice.pk))
+    film = {"owner": owner, "content_type": "video/mp4", "seed": "film:1"}
+
+    def bucket_is(there: bool) -> None:
+        settings.OSS_ENDPOINT = platform_bucket.endpoint if there else "http://127.0.0.1:1"
+        acmes_bucket.endpoint = right if there else "http://127.0.0.1:1"
+        acmes_bucket.save()
+
+    def other_worker() -> None:
+        if next(others, None):
+            bucket_is(True)
+            media.store(b"a film", **film)
+            bucket_is(False)
+
+    right, others = acmes_bucket.endpoint, iter([1])
+    bucket_is(False)
+    with fail_points.at("media.put", other_worker):
+        stored = media.store(b"a film", **film)
+    bucket_is(True)
+    assert media.read(stored.object_key, owner=owner) == b"a film"
+    row = StoredObject.objects.get()
+    assert (row.driver == "local", row.waiting_since, stored.address) == (False, None, row.url)
+    assert list(media_root.rglob("*.mp4")) == []
+    assert list(differences()) == []
+
+
+def test_a_result_stored_again_after_it_was_brought_to_its_bucket_is_there(acme: Tenant, acmes_bucket: OssConfig) -> None:
+    """Its worker died after the file was taken; before the next one comes, it is brought to its bucket."""
+    right = acmes_bucket.endpoint
+    change(acmes_bucket, {"endpoint": "http://127.0.0.1:1"})
+    owner = Principal("tenant", str(acme.pk))
+    film = {"owner": owner, "content_type": "video/mp4", "seed": "film:1"}
+    source = media.incoming() / "film"
+    source.write_bytes(b"a film")
+    media.store(source, **film)
+    acmes_bucket.endpoint = right
+    acmes_bucket.save()
+    bring()
+    stored = media.store(source, **film)
+    assert media.read(stored.object_key, owner=owner) == b"a film"
+    assert (stored.size_bytes, used(acme)) == (6, 6)
 
 
 def test_a_file_that_its_bucket_does_not_delete_is_still_counted(acme: Tenant, acmes_bucket: OssConfig) -> None:
@@ -146,7 +216,7 @@ def test_a_file_that_its_bucket_does_not_delete_is_still_counted(acme: Tenant, a
 
 
 def test_files_stay_where_they_were_when_the_place_changes(
-    acme: Tenant, acmes_bucket: OssConfig, platform_bucket: Place, s3: S3Service
+    acme: Tenant, acmes_bucket: OssConfig, platform_bucket: Backend, s3: S3Service
 ) -> None:
     image_model()
     api = api_of_tenant(acme)
@@ -160,7 +230,7 @@ def test_files_stay_where_they_were_when_the_place_changes(
 
 
 def test_what_lies_in_the_platforms_bucket_is_read_when_new_files_are_kept_here(
-    alice: User, platform_bucket: Place, oss: OssService, settings: Any
+    alice: User, platform_bucket: Backend, oss: OssService, settings: Any
 ) -> None:
     image_model()
     api = api_of_user(alice)
@@ -202,9 +272,9 @@ def test_what_was_deleted_while_it_was_brought_home_is_deleted_there_too(
     acme: Tenant, acmes_bucket: OssConfig, s3: S3Service
 ) -> None:
     OssConfig.objects.update(endpoint="http://127.0.0.1:1")
-    media.store(b"x", owner=Owner(tenant_id=str(acme.pk)), content_type="image/png", seed="s")
+    media.store(b"x", owner=Principal("tenant", str(acme.pk)), content_type="image/png", seed="s")
     OssConfig.objects.update(endpoint=s3.url)
     stored = StoredObject.objects.get()
     services.release(tenant_id=str(acme.pk), object_key=stored.object_key or "")  # between reading the row and writing it
-    assert waiting._bring(stored, Shelf(Owner.of(stored))) is False
-    assert driver_of(s3.place).keys(f"tenants/{acme.pk}/") == []
+    assert pending_uploads._upload(stored, OwnerStorage(Principal.of(stored))) is False
+    assert driver_of(s3.backend).keys(f"tenants/{acme.pk}/") == []

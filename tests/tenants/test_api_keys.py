@@ -11,6 +11,7 @@ from django.utils import timezone
 from storage.models import OssConfig
 from tenants.api_keys import looks_valid, new_key
 from tenants.models import ApiKey, AuditEntry
+from tenants.selectors import find_api_key
 from tenants.services import create_api_key, revoke_api_key
 
 URL = "/internal/tenants/by-apikey"
@@ -92,6 +93,14 @@ def test_unknown_expired_and_revoked_keys_are_404(internal: Any, acme: Any, key:
     assert ask(internal, plaintext)[0] == 200
     ApiKey.objects.filter(id=other.id).update(expires_at=timezone.now())
     assert ask(internal, plaintext)[0] == 404
+
+
+def test_revoked_and_expired_keys_open_nothing(acme: Any) -> None:
+    for ended in ("revoked_at", "expires_at"):
+        row, plaintext = create_api_key(tenant=acme, actor="test")
+        assert find_api_key(plaintext) == row
+        ApiKey.objects.filter(id=row.id).update(**{ended: timezone.now()})
+        assert find_api_key(plaintext) is None
 
 
 def test_a_key_is_found_in_one_query(internal: Any, key: tuple[ApiKey, str]) -> None:

@@ -25,7 +25,7 @@ class OssService:
 
     def __init__(self) -> None:
         self.objects: dict[str, tuple[bytes, str]] = {}
-        self.refusals: list[int] = []  # statuses that the next calls get
+        self.rejections: list[int] = []  # statuses that the next calls get
         self.clock_offset_seconds = 0
         self.server = HTTPServer(host="127.0.0.1", port=0)
         self.server.expect_request(re.compile(".*")).respond_with_handler(self.answer)
@@ -41,14 +41,14 @@ class OssService:
             self.server.stop()
 
     def answer(self, request: Request) -> Response:
-        if self.refusals:
-            return refuse(self.refusals.pop(0), "InternalError", "try again")
+        if self.rejections:
+            return reject(self.rejections.pop(0), "InternalError", "try again")
         _slash, bucket, *rest = unquote(request.path).split("/", 2)
         key = rest[0] if rest else ""
-        if (refusal := self.refusal(request, bucket, key)) is not None:
-            return refusal
+        if (rejection := self.rejection(request, bucket, key)) is not None:
+            return rejection
         if bucket != self.bucket:
-            return refuse(404, "NoSuchBucket", "The specified bucket does not exist.")
+            return reject(404, "NoSuchBucket", "The specified bucket does not exist.")
         if not key:
             return self.listed(request)
         if request.method == "PUT":
@@ -58,7 +58,7 @@ class OssService:
             self.objects.pop(key, None)
             return Response(status=204)
         if key not in self.objects:
-            return refuse(404, "NoSuchKey", "The specified key does not exist.")
+            return reject(404, "NoSuchKey", "The specified key does not exist.")
         content, content_type = self.objects[key]
         if asked := re.fullmatch("bytes=([0-9]+)-([0-9]+)", request.headers.get("Range", "")):
             return Response(content[int(asked[1]) : int(asked[2]) + 1], status=206, content_type=content_type)
@@ -80,34 +80,34 @@ class OssService:
 
     # --- signatures ------------------------------------------------------------------------------------------------
 
-    def refusal(self, request: Request, bucket: str, key: str) -> Response | None:
+    def rejection(self, request: Request, bucket: str, key: str) -> Response | None:
         """What is wrong with the signature, in the header or in the query."""
         pairs = [tuple((pair + "=").split("=", 2)[:2]) for pair in request.query_string.decode().split("&") if pair]
         query = dict(pairs)
         header = request.headers.get("Authorization", "")
         if header:
             fields = dict(part.strip().split("=", 1) for part in header.removeprefix("OSS4-HMAC-SHA256").split(","))
-            credential, signature, moment = fields["Credential"], fields["Signature"], request.headers["x-oss-date"]
+            credential, signature, timestamp = fields["Credential"], fields["Signature"], request.headers["x-oss-date"]
         elif "x-oss-signature" in query:
             credential, signature = unquote(query["x-oss-credential"]), query.pop("x-oss-signature")
-            moment = query["x-oss-date"]
+            timestamp = query["x-oss-date"]
         else:
-            return refuse(403, "AccessDenied", "You have no right to access this object because of bucket acl.")
+            return reject(403, "AccessDenied", "You have no right to access this object because of bucket acl.")
         key_id, day, region, product, _end = credential.split("/")
-        signed_at = timegm(time.strptime(moment, "%Y%m%dT%H%M%SZ")) + self.clock_offset_seconds
+        signed_at = timegm(time.strptime(timestamp, "%Y%m%dT%H%M%SZ")) + self.clock_offset_seconds
         if key_id != self.key_id:
-            return refuse(403, "InvalidAccessKeyId", "The OSS Access Key Id you provided does not exist in our records.")
+            return reject(403, "InvalidAccessKeyId", "The OSS Access Key Id you provided does not exist in our records.")
         if region != self.region:
-            return refuse(400, "InvalidArgument", f"Invalid signing region in Authorization header: {region}")
+            return reject(400, "InvalidArgument", f"Invalid signing region in Authorization header: {region}")
         if header and abs(time.time() - signed_at) > MAX_SKEW_SECONDS:
-            return refuse(403, "RequestTimeTooSkewed", "The difference between the request time and the time is too large.")
+            return reject(403, "RequestTimeTooSkewed", "The difference between the request time and the time is too large.")
         if not header and time.time() > signed_at + int(query["x-oss-expires"]):
-            return refuse(403, "AccessDenied", "Request has expired.")
+            return reject(403, "AccessDenied", "Request has expired.")
         signed = canonical(request.method, f"/{bucket}/{key}", query, request.headers)
         text = "\n".join(
             [
                 "OSS4-HMAC-SHA256",
-                moment,
+                timestamp,
                 f"{day}/{region}/{product}/aliyun_v4_request",
                 hashlib.sha256(signed.encode()).hexdigest(),
             ]
@@ -116,7 +116,7 @@ class OssService:
         for part in (day, region, product, "aliyun_v4_request", text):
             step = hmac.new(step, part.encode(), hashlib.sha256).digest()
         if step.hex() != signature:
-            return refuse(403, "SignatureDoesNotMatch", "The request signature we calculated does not match.")
+            return reject(403, "SignatureDoesNotMatch", "The request signature we calculated does not match.")
         return None
 
 
@@ -131,7 +131,7 @@ def canonical(method: str, path: str, query: Mapping[str, str], headers: Mapping
     return "\n".join([method, quote(path), asked, named, "", headers.get("x-oss-content-sha256", "UNSIGNED-PAYLOAD")])
 
 
-def refuse(status: int, code: str, message: str) -> Response:
+def reject(status: int, code: str, message: str) -> Response:
     return xml(status, f"<Error><Code>{code}</Code><Message>{message}</Message></Error>")
 
 

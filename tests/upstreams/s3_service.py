@@ -6,7 +6,7 @@ import boto3
 import requests
 from moto.server import ThreadedMotoServer
 
-from storage.drivers import Place
+from storage.drivers import Backend
 
 ACTIONS_BEFORE_AUTHENTICATION = "4"  # the user, its policy, its key, the bucket
 POLICY = '{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}]}'
@@ -35,8 +35,8 @@ class S3Service:
         self.key_id, self.secret = key["AccessKeyId"], key["SecretAccessKey"]
 
     @property
-    def place(self) -> Place:
-        return Place("s3", "us-east-1", self.bucket, self.url, self.key_id, self.secret)
+    def backend(self) -> Backend:
+        return Backend("s3", "us-east-1", self.bucket, self.url, self.key_id, self.secret)
 
     def authenticate(self, after: str) -> None:
         """Checks signatures and policies after so many calls; `inf`: never."""

@@ -15,6 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 USERNAME, PASSWORD = "admin", "sora-password"
+API_KEY = "sora-api-key"
 SETTINGS = {"remark", "client_id", "proxy_url", "image_enabled", "video_enabled", "image_concurrency", "video_concurrency"}
 
 
@@ -31,6 +32,8 @@ class SoraService:
         self.session_calls: int | None = None  # a session is good for so many calls
         self.later_version = False
         self.dead: set[str] = set()  # secrets that do not work upstream
+        self.failed_tests: dict[str, str] = {}  # secrets whose test fails, and what is said then
+        self.models: list[str] | None = None  # what `/v1/models` lists; None: there is no such list
         self.broken: tuple[int, bytes] | None = None  # every call answers this status and body
         self.lock = threading.RLock()
         self.server: ThreadingHTTPServer | None = None
@@ -108,6 +111,9 @@ class SoraService:
                 return self.broken
             if (method, path) == ("POST", "/api/login"):
                 return 200, self.log_in(body)
+            if (method, path) == ("GET", "/v1/models") and self.models is not None:  # with a key of its own, not a session
+                data = [{"id": name, "object": "model", "owned_by": "sora2api"} for name in self.models]
+                return (200, {"object": "list", "data": data}) if session == API_KEY else (401, {"detail": "Invalid API key"})
             if session not in self.sessions:
                 return 401, {"detail": "Invalid or expired token"}
             if self.session_calls is not None:
@@ -149,8 +155,9 @@ class SoraService:
                 return 200, {"success": True, "message": f"Token {action}d", "is_active": item["is_active"]}
             case ("POST", "tokens", token_id, "test"):
                 item = self.tokens.get(int(token_id), {"token": "", "email": ""})
-                works = item["token"] not in self.dead
-                said = "Token is valid" if works else "Token is invalid: 401 Unauthorized"
+                works = item["token"] not in self.dead and item["token"] not in self.failed_tests
+                said = self.failed_tests.get(item["token"], "Token is invalid: 401 Unauthorized")
+                said = "Token is valid" if works else said
                 status = "success" if works else "failed"
                 return 200, {"success": True, "status": status, "message": said, "email": item["email"]}
         return 404, {"detail": "Not Found"}

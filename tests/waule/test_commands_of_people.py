@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
-from billing.models import Account, LedgerEntry
+from billing.ledger.models import Account, LedgerEntry
 from tenants.models import ApiKey, AuditEntry, Tenant, User
 from tenants.selectors import find_api_key
 from tests.live import Database, manage
@@ -120,12 +120,12 @@ def test_credits_are_granted_once_per_key(birch: Tenant) -> None:
         (["create_user", "bob", "--membership-expires", "tomorrow"], "ISO 8601"),
         (["create_user", "bob", "--membership-expires", "2030-01-01"], "ISO 8601"),
         (["create_user", "bob", "--membership-expires", "2030-13-01T00:00:00Z"], "ISO 8601"),
-        (["create_api_key", UNKNOWN], "Tenant not found"),
-        (["create_api_key", "nonsense"], "Tenant not found"),
-        (["create_api_key", "ALICE", "--expires", "2020-01-01T00:00:00Z"], "Tenant not found"),
+        (["create_api_key", UNKNOWN], f"There is no tenant {UNKNOWN}"),
+        (["create_api_key", "nonsense"], "There is no tenant nonsense"),
+        (["create_api_key", "ALICE", "--expires", "2020-01-01T00:00:00Z"], "There is no tenant"),
         (["revoke_api_key", UNKNOWN], UNKNOWN),
-        (["grant_credits", "tenant", UNKNOWN, "5", "--reason", "x"], "no such user or tenant"),
-        (["grant_credits", "user", "nonsense", "5", "--reason", "x"], "no such user or tenant"),
+        (["grant_credits", "tenant", UNKNOWN, "5", "--reason", "x"], f"There is no tenant {UNKNOWN}"),
+        (["grant_credits", "user", "nonsense", "5", "--reason", "x"], "There is no user nonsense"),
         (["grant_credits", "user", "ALICE", "0", "--reason", "x"], "credits"),
         (["grant_credits", "user", "ALICE", str(2**53), "--reason", "x"], "credits"),
         (["grant_credits", "user", "ALICE", "5", "--reason", " "], "reason"),

@@ -5,13 +5,14 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from django.conf import settings
 from django.db import OperationalError, connection, connections
 
 from tenants.models import Tenant
 from tests.live import Database, LiveWaule
-from waule import connection_pool
-from waule.connection_pool import CONNECTIONS, Pool
-from waule.errors import Unavailable
+from waule.core.db import connection_pool
+from waule.core.db.connection_pool import Pool
+from waule.core.errors import Unavailable
 
 OPEN = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'waule'"
 
@@ -27,7 +28,7 @@ def test_a_crowd_of_callers_shares_a_few_connections(live_waule: LiveWaule, acme
     assert statuses == [200] * 400
     if live_waule.database.is_postgresql:
         mine = 1  # this test's own
-        assert live_waule.sql(OPEN)[0][0] - mine <= CONNECTIONS
+        assert live_waule.sql(OPEN)[0][0] - mine <= settings.DATABASE_CONNECTIONS
 
 
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has no server that could go away")
@@ -66,7 +67,7 @@ def test_when_none_becomes_free_the_caller_is_told_to_come_back(cloned_db: Datab
 
 def test_outside_of_a_server_giving_back_closes_the_connection(cloned_db: Database) -> None:
     Tenant.objects.count()
-    connection_pool.give_back()
+    connection_pool.release_connection()
     assert connection.connection is None
     assert Tenant.objects.count() == 0
 

@@ -6,7 +6,7 @@ from tests.live import Database, LiveWaule
 def test_a_living_server_is_healthy_and_ready(standing_waule: LiveWaule) -> None:
     alive, ready = standing_waule.get("/healthz"), standing_waule.get("/readyz")
     assert (alive.status_code, alive.json()) == (200, {"status": "ok"})
-    assert (ready.status_code, ready.json()) == (200, {"status": "ok"})
+    assert (ready.status_code, ready.json()) == (200, {"status": "ok", "workers": 0, "storage": "ok"})
 
 
 def test_every_answer_has_a_request_id_and_a_sane_one_of_the_caller_is_kept(standing_waule: LiveWaule) -> None:

@@ -9,7 +9,7 @@ import structlog
 
 from tests.live import LiveWaule
 from tests.settings import ENVIRONMENT, INTERNAL_SECRET
-from waule.logs import HIDDEN, redact, redact_text
+from waule.core.logs import HIDDEN, redact, redact_text
 
 SECRETS = {
     "our key": "wk_live_4fQ9cJ2mXv8RkT5wYb1NzHd6LpSgE3a7Kc",
@@ -29,6 +29,25 @@ def lines() -> Iterator[io.StringIO]:
     yield stream
     if before is not None:
         handler.setStream(before)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("407 from http://bob:hunter2@10.0.0.1:8080/", f"407 from http://{HIDDEN}@10.0.0.1:8080/"),
+        ("socks5h://bob:hun%40ter2@proxy.example failed", f"socks5h://{HIDDEN}@proxy.example failed"),
+        ("cannot use bob:hunter2@proxy.example:1080.", f"cannot use {HIDDEN}@proxy.example:1080."),
+        ("write to someone@example.com: 5", "write to someone@example.com: 5"),
+    ],
+)
+def test_the_account_in_an_address_is_hidden(text: str, expected: str) -> None:
+    assert redact_text(text) == expected
+
+
+def test_long_texts_are_redacted_in_no_time(lines: io.StringIO) -> None:
+    """A pattern that tries every start of a long word again would not come back from this."""
+    for text in ("a" * 1_000_000, "a:" * 500_000, "://" + "b" * 1_000_000, "x " * 500_000):
+        assert redact_text(text) == text
 
 
 @pytest.mark.parametrize("secret", SECRETS.values(), ids=SECRETS.keys())

@@ -86,6 +86,7 @@ def test_head_tells_everything_but_the_bytes(get: Any) -> None:
     assert (status, response["Content-Length"], body) == (200, "2560", b"")
 
 
+@pytest.mark.django_db
 @pytest.mark.parametrize(
     "path",
     [

@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 from django.test import RequestFactory
 
-from aiservices.models import AIModel
-from aiservices.proof import prove
+from aiservices.monitoring.reconcile_task import reconcile_all
+from billing.catalog.models import AIModel
+from billing.catalog.usage import UsageRequest
 from billing.services import hold
-from billing.uses import Target, UseRequest
+from tenants.principal import Principal
 from tests.billing.conftest import priced_model
-from waule.metrics import RequestMetrics
+from waule.site.metrics import RequestMetrics
 
 
 def value(text: str, name: str) -> float:
@@ -29,6 +30,14 @@ def value(text: str, name: str) -> float:
         ({}, "10.0.0.7", 403),
         ({}, "", 403),
         ({"X-Forwarded-For": "127.0.0.1"}, "127.0.0.1", 403),
+        ({"X-Forwarded-Proto": "http"}, "127.0.0.1", 403),
+        ({"X-Forwarded-Host": "x"}, "127.0.0.1", 403),
+        ({"Forwarded": "for=127.0.0.1"}, "127.0.0.1", 403),
+        ({"Via": "1.1 x"}, "127.0.0.1", 403),
+        ({"X-Real-IP": "127.0.0.1"}, "127.0.0.1", 403),
+        ({"True-Client-IP": "127.0.0.1"}, "127.0.0.1", 403),
+        ({"CF-Connecting-IP": "127.0.0.1"}, "127.0.0.1", 403),
+        ({"X-Client-IP": ""}, "127.0.0.1", 403),
         ({"Authorization": "Bearer right-token"}, "10.0.0.7", 200),
         ({"Authorization": "Bearer wrong-token"}, "10.0.0.7", 403),
         ({"Authorization": "Bearer "}, "10.0.0.7", 403),
@@ -43,6 +52,13 @@ def test_who_may_read_it(client: Any, db: None, settings: Any, headers: dict[str
         assert answer.json()["code"] == "forbidden"
 
 
+def test_behind_a_trusted_proxy_its_own_word_opens_nothing(client: Any, db: None, settings: Any) -> None:
+    settings.TRUST_PROXY_HEADERS = True
+    for headers in ({"X-Forwarded-For": "127.0.0.1"}, {"X-Forwarded-For": "10.0.0.7, 127.0.0.1"}, {"X-Real-IP": "::1"}):
+        assert client.get("/metrics", headers=headers, REMOTE_ADDR="127.0.0.1").status_code == 403
+    assert client.get("/metrics", REMOTE_ADDR="127.0.0.1").status_code == 200
+
+
 def test_without_a_token_none_opens_it(client: Any, db: None, settings: Any) -> None:
     settings.METRICS_TOKEN = ""
     assert client.get("/metrics", headers={"Authorization": "Bearer "}, REMOTE_ADDR="10.0.0.7").status_code == 403
@@ -50,9 +66,9 @@ def test_without_a_token_none_opens_it(client: Any, db: None, settings: Any) -> 
 
 def test_it_tells_the_figures(client: Any, db: None, acme: Any, django_assert_max_num_queries: Any) -> None:
     model: AIModel = priced_model()
-    hold(target=Target("tenant", str(acme.id)), use=UseRequest(model=model.model_id), actor="test")
-    prove()
-    with django_assert_max_num_queries(6):
+    hold(target=Principal("tenant", str(acme.id)), use=UsageRequest(model=model.model_id), actor="test")
+    reconcile_all()
+    with django_assert_max_num_queries(11):
         text = client.get("/metrics").text
     assert value(text, "waule_reconcile_ok") == 1
     assert 0 <= value(text, "waule_reconcile_age_seconds") < 60

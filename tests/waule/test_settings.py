@@ -1,6 +1,7 @@
 """Settings: what is weak or missing refuses to start, and what is set takes effect."""
 
 import itertools
+import json
 import re
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from tests.live import Database, process_environment
 from tests.settings import ENVIRONMENT, PROJECT
 from waule import settings
 
-READ = re.compile(r'\b(?:text|texts|flag|number|secret|choice)\(\s*"([A-Z_]+)"')
+READ = re.compile(r'\b(?:text|texts|flag|number|secret|choice|url|time_zone|database|decimal|origins|email)\(\s*"([A-Z_]+)"')
 
 
 def check(code: str = "", **environ: str) -> subprocess.CompletedProcess[str]:
@@ -62,6 +63,12 @@ def test_an_encryption_key_that_is_none_is_named_without_its_value() -> None:
         ("UPSTREAM_READ_SECONDS", "nan"),
         ("SANDBOX_FAILURE_RATE", "1.1"),
         ("PORT", "65536"),
+        ("TRUSTED_PROXY_COUNT", "0"),
+        ("HSTS_SECONDS", "-1"),
+        ("PUBLIC_URL", "waule.example.com"),
+        ("WAULEAPI_URL", "http://host:port"),
+        ("BILLING_TIME_ZONE", "Mars/Base"),
+        ("LOG_FORMAT", "xml"),
         ("DATABASE_URL", "mysql://localhost/waule"),
     ],
 )
@@ -69,6 +76,71 @@ def test_a_value_that_makes_no_sense_is_refused_by_name(name: str, value: str) -
     done = check(**{name: value})
     assert done.returncode != 0
     assert f"{name} must" in done.stderr
+
+
+PASTED = r"""
+import json, os, runpy, sys
+from django.core.exceptions import ImproperlyConfigured
+values, plain = json.loads(sys.stdin.read()), dict(os.environ)
+
+def read(name, value):
+    os.environ.clear(); os.environ.update(plain | {name: value})
+    try:
+        return runpy.run_path("waule/settings.py").get(name)
+    except ImproperlyConfigured as refusal:
+        return f"refused: {refusal}"
+
+for name, value in values.items():
+    wanted = read(name, value)
+    quoted = f'"{value}"'
+    for pasted in (quoted, f"'{value}'", f"  {value} \t", f"{value} # comment", f"{quoted} # a {quoted} comment", f"{value}\r"):
+        if (found := read(name, pasted)) != wanted:
+            print(f"{name}={pasted!r} is read as {found!r}, not {wanted!r}")
+    for broken in (f'"{value}', f"{value}'", f'"{value}" more', "a\nb", "#", "\u200b"):
+        found = read(name, broken)
+        if isinstance(found, str) and found.startswith("refused: ") and name not in found:
+            print(f"{name}={broken!r} is refused without its name: {found}")
+        if isinstance(found, str) and value and found.startswith("refused: ") and len(value) > 20 and value in found:
+            print(f"{name}={broken!r} is told: {found}")
+"""
+
+
+def test_settings_as_people_paste_them_are_read_or_refused_by_name() -> None:
+    """Every setting of the example, in quotes, with blanks and comments around it, and broken."""
+    example = (PROJECT / ".env.example").read_text()
+    values = dict(re.findall(r"(?m)^#? ?([A-Z][A-Z_]+)=(.*)$", example)) | ENVIRONMENT
+    values |= {
+        "INTERNAL_CALLERS": f"robot:{ENVIRONMENT['INTERNAL_SECRET']}",
+        "DATABASE_URL": "postgresql://u:p%23w@127.0.0.1:5432/waule",
+    }
+    del values["WAULE_ENV_FILE"]
+    done = subprocess.run(
+        [sys.executable, "-c", PASTED],
+        cwd=PROJECT,
+        env=process_environment(),
+        input=json.dumps(values),
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert (done.stdout, done.returncode) == ("", 0), done.stderr[-2000:]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://waule:p#w-not-told@127.0.0.1:5432/waule",
+        "postgresql://waule:p/w-not-told@127.0.0.1:5432/waule",
+        "postgresql://waule:w-not-told@127.0.0.1:port/waule",
+        "postgresql://waule:w-not-told@127.0.0.1:5432/",
+        "postgresql://waule:w-not-told@[::1:5432/waule",
+    ],
+)
+def test_a_database_url_that_is_none_is_refused_without_its_password(url: str) -> None:
+    done = check(DATABASE_URL=url)
+    assert done.returncode != 0
+    assert "ImproperlyConfigured: DATABASE_URL is not a database URL" in done.stderr
+    assert "w-not-told" not in done.stderr
 
 
 def test_celery_without_a_broker_is_refused() -> None:
@@ -148,3 +220,8 @@ def test_urls_of_results_begin_with_the_port_that_is_served() -> None:
     for port, expected in (("", "http://127.0.0.1:3000"), ("4711", "http://127.0.0.1:4711")):
         done = check("print(settings.PUBLIC_URL)", PORT=port)
         assert done.stdout.strip() == expected
+
+
+def test_each_entry_of_a_list_may_have_quotes_of_its_own() -> None:
+    done = check("print(settings.ALLOWED_HOSTS)", ALLOWED_HOSTS="\"a.example\", 'b.example' # both")
+    assert done.stdout.strip() == "['a.example', 'b.example']"

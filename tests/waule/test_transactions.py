@@ -5,8 +5,8 @@ import time
 import pytest
 from django.db import InterfaceError, OperationalError, transaction
 
-from waule.errors import InvalidRequest, Unavailable
-from waule.transactions import patiently
+from waule.core.db.transactions import retry_transient
+from waule.core.errors import InvalidRequest, Unavailable
 
 
 class Away:
@@ -27,26 +27,26 @@ class Away:
 )
 def test_it_is_tried_again_until_the_database_is_back(cloned_db: None, error: Exception) -> None:
     verb = Away(2, error)
-    assert (patiently(verb), verb.calls) == ("done", 3)
+    assert (retry_transient(verb), verb.calls) == ("done", 3)
 
 
 def test_patience_has_an_end(cloned_db: None) -> None:
     verb = Away(1000, OperationalError("gone"))
     started = time.monotonic()
     with pytest.raises(OperationalError):
-        patiently(verb, seconds=1)
+        retry_transient(verb, seconds=1)
     assert 1 <= time.monotonic() - started < 3
 
 
 def test_a_refusal_is_not_repeated(cloned_db: None) -> None:
     verb = Away(1, InvalidRequest())
     with pytest.raises(InvalidRequest):
-        patiently(verb)
+        retry_transient(verb)
     assert verb.calls == 1
 
 
 def test_inside_of_a_transaction_there_is_nothing_to_wait_for(cloned_db: None) -> None:
     verb = Away(1, OperationalError("gone"))
     with pytest.raises(OperationalError), transaction.atomic():
-        patiently(verb)
+        retry_transient(verb)
     assert verb.calls == 1

@@ -5,9 +5,9 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from aiservices import catalog_file
-from billing.models import CatalogVersion
-from waule.commands import PlainCommand
+from billing.catalog import file as catalog_file
+from billing.catalog.models import CatalogVersion
+from waule.core.commands import PlainCommand
 
 
 class Command(PlainCommand):

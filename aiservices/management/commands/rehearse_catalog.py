@@ -9,11 +9,11 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 
-from aiservices import catalog_file
 from aiservices.management.commands.apply_catalog import read
-from aiservices.rehearsal import Rehearsal, Sum, rehearse, without_price
-from waule.commands import PlainCommand
-from waule.errors import WauleError
+from billing.catalog import file as catalog_file
+from billing.services.dry_run import Rehearsal, Sum, rehearse, without_price
+from waule.core.commands import PlainCommand
+from waule.core.errors import WauleError
 
 MAX_DAYS = 3650
 ACCOUNTS_SHOWN = 20
@@ -33,7 +33,9 @@ class Command(PlainCommand):
         if not 1 <= days <= MAX_DAYS:
             raise CommandError(f"--days: give 1 to {MAX_DAYS}.")
         try:
-            catalog = catalog_file.draft(catalog_file.parse(read(file), name=file), prune=prune)
+            document = catalog_file.parse(read(file), name=file)
+            catalog = catalog_file.draft(document, prune=prune)
+            draft = catalog_file.apply(document, actor="rehearsal", prune=prune, dry_run=True)
         except WauleError as error:
             raise CommandError(f"{file}: {error}") from None
         result = rehearse(catalog, since=timezone.now() - timedelta(days=days), progress=self._progress)
@@ -41,12 +43,15 @@ class Command(PlainCommand):
             self.stderr.write("\r\033[K", ending="")
         if options["json"]:
             told = as_json(result) | {"modelsWithoutPrice": without_price(catalog)}
+            told |= {"problems": list(draft.problems), "warnings": list(draft.warnings)}
             self.stdout.write(json.dumps(told, ensure_ascii=False))
         else:
             for line in report(result):
                 self.stdout.write(line)
             for name in without_price(catalog):
                 self.stdout.write(f"on, and without a price of its own: {name}")
+            for line in (*draft.problems, *draft.warnings):
+                self.stdout.write(line)
 
     def _progress(self, done: int) -> None:
         if sys.stderr.isatty():
@@ -84,7 +89,7 @@ def report(result: Rehearsal) -> Iterable[str]:
         yield ""
         yield f"{total.unpriced_uses:,} uses ({total.unpriced_old:,} credits) would no longer have a price:"
         for name, summed in result.models_by_change():
-            for code, count in summed.refusals.most_common():
+            for code, count in summed.rejections.most_common():
                 yield f"    {name}: {count:,} × {code}"
 
 

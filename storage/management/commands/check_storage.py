@@ -7,9 +7,9 @@ from django.core.management.base import CommandError, CommandParser
 
 from storage.check import check_owner
 from storage.compare import MAX_TOLD, Comparison, compare
-from storage.places import Owner
+from tenants.principal import Principal
 from tenants.selectors import find_tenant_by_id_or_name
-from waule.commands import PlainCommand, show_progress
+from waule.core.commands import PlainCommand, show_progress
 
 
 class Command(PlainCommand):
@@ -22,7 +22,7 @@ class Command(PlainCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         named = options["tenant"]
-        owner = Owner(tenant_id=str(find_tenant_by_id_or_name(named).id)) if named else None
+        owner = Principal("tenant", str(find_tenant_by_id_or_name(named).id)) if named else None
         checked = check_owner(owner)
         found = compare(owner, progress=self._progress) if options["compare"] and checked.ok else None
         if options["json"]:
@@ -31,8 +31,8 @@ class Command(PlainCommand):
                 json.dumps(told | ({"comparison": found.as_json()} if found is not None else {}), ensure_ascii=False)
             )
         else:
-            place = checked.place
-            where = " ".join(part for part in (place.driver, place.bucket, place.region, place.endpoint) if part)
+            backend = checked.backend
+            where = " ".join(part for part in (backend.driver, backend.bucket, backend.region, backend.endpoint) if part)
             skew = "" if checked.clock_skew_seconds is None else f", its clock is {checked.clock_skew_seconds:+d} s off ours"
             self.stdout.write(f"{where}: {'works' if checked.ok else 'does not work'}, {checked.elapsed_ms} ms{skew}")
             if found is not None:
@@ -40,12 +40,12 @@ class Command(PlainCommand):
         if not checked.ok:
             raise CommandError(f"{checked.message} ({checked.reason})")
         if found is not None and not found.ok:
-            raise CommandError(f"{found.missing} are missing, {found.strangers} strangers, {found.different} differ in size.")
+            raise CommandError(f"{found.missing} are missing, {found.orphans} orphans, {found.different} differ in size.")
 
     def _tell(self, found: Comparison) -> None:
         for each in found.problems:
             self.stdout.write(f"{each['what']:8} {each['key']}  {each['rowBytes']} in our row, {each['objectBytes']} there")
-        more = found.missing + found.strangers + found.different - len(found.problems)
+        more = found.missing + found.orphans + found.different - len(found.problems)
         if more > 0:
             self.stdout.write(f"… and {more} more than the first {MAX_TOLD}")
         if found.unchecked:

@@ -4,10 +4,10 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from tenants.models import Mode
-from tenants.selectors import find_tenant
+from tenants.models import Mode, Scope
+from tenants.selectors import find_tenant_by_id_or_name
 from tenants.services import create_api_key
-from waule.commands import ACTOR, WauleCommand, moment
+from waule.core.commands import ACTOR, WauleCommand, timestamp
 
 
 class Command(WauleCommand):
@@ -15,17 +15,28 @@ class Command(WauleCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
-        parser.add_argument("tenant", help="the tenant's id")
+        parser.add_argument("tenant", metavar="TENANT", help="the tenant's id or exact name")
         parser.add_argument("--test", action="store_true", help="the key works in the sandbox only")
         parser.add_argument("--name", default="")
-        parser.add_argument("--expires", type=moment, metavar="ISO")
+        parser.add_argument("--expires", type=timestamp, metavar="ISO")
+        parser.add_argument(
+            "--scope", action="append", choices=Scope.values, help="what it may do; may be repeated; default: read and generate"
+        )
 
     def run(self, *, tenant: str, test: bool, name: str, **options: Any) -> dict[str, Any]:
         key, plaintext = create_api_key(
-            tenant=find_tenant(tenant),
+            tenant=find_tenant_by_id_or_name(tenant),
             mode=Mode.TEST if test else Mode.LIVE,
             name=name,
             expires_at=options["expires"],
+            scopes=options["scope"],
             actor=ACTOR,
         )
-        return {"id": str(key.id), "keyId": str(key.id), "apiKey": plaintext, "mode": key.mode, "expiresAt": key.expires_at}
+        return {
+            "id": str(key.id),
+            "keyId": str(key.id),
+            "apiKey": plaintext,
+            "mode": key.mode,
+            "scopes": key.scopes,
+            "expiresAt": key.expires_at,
+        }

@@ -2,16 +2,18 @@
 
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import CommandParser
 
-from billing.catalog import current_catalog
-from billing.models import MAX_CREDITS, Kind
+from billing.catalog.current import current_catalog
+from billing.catalog.models import AIModel
+from billing.ledger.models import MAX_CREDITS, Kind
 from billing.services import grant
-from billing.uses import Target
-from tenants.models import ALL_MODELS, Mode
+from tenants.models import ALL_MODELS, Mode, Tenant
+from tenants.principal import Principal
 from tenants.services import create_api_key, create_tenant
-from waule.commands import ACTOR, WauleCommand
-from waule.errors import InvalidRequest
+from waule.core.commands import ACTOR, WauleCommand
+from waule.core.errors import InvalidRequest
 
 
 class Command(WauleCommand):
@@ -34,5 +36,25 @@ class Command(WauleCommand):
         mode = Mode.TEST if options["test_key"] else Mode.LIVE
         _key, plaintext = create_api_key(tenant=tenant, mode=mode, name="first", actor=ACTOR)
         if credits:
-            grant(target=Target("tenant", str(tenant.id)), credits=credits, kind=Kind.ADMIN, reason="create_tenant", actor=ACTOR)
+            grant(
+                target=Principal("tenant", str(tenant.id)), credits=credits, kind=Kind.ADMIN, reason="create_tenant", actor=ACTOR
+            )
         return {"id": str(tenant.id), "name": tenant.name, "apiKey": plaintext, "credits": credits}
+
+    def print_result(self, result: dict[str, Any]) -> None:
+        super().print_result(result)
+        self.stdout.write(f"Next: {next_step(Tenant.objects.get(id=result['id']), result)}")
+        people = f"manage.py create_user NAME --password …, then manage.py add_member {result['id']} NAME"
+        self.stdout.write(f"Its people use {settings.PUBLIC_URL}/console/: {people}")
+
+
+def next_step(tenant: Tenant, made: dict[str, Any]) -> str:
+    """What is still missing before the key makes an image; else how it does."""
+    models = AIModel.objects.filter(is_active=True)
+    if not models.exists():
+        return "make a catalog: manage.py apply_catalog --example > catalog.yaml, then manage.py apply_catalog catalog.yaml"
+    if not tenant.enabled_models:
+        return f"let it use models: /admin/tenants/tenant/{tenant.id}/change/ (--enable-model or --all-models do it here)"
+    if not made["credits"] and made["apiKey"].startswith("wk_live_"):
+        return f"give it credits: manage.py grant_credits tenant {tenant.id} 1000 --type RECHARGE --reason 'first payment'"
+    return f"curl -s {settings.PUBLIC_URL}/v1/models -H 'Authorization: Bearer {made['apiKey']}' lists what it may use"

@@ -5,12 +5,12 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from billing.models import MAX_CREDITS, Kind
+from billing.ledger.models import MAX_CREDITS, Kind
 from billing.services import grant
-from billing.uses import Target
+from tenants.principal import Principal
 from tenants.services import create_user
-from waule.commands import ACTOR, WauleCommand, moment
-from waule.errors import InvalidRequest
+from waule.core.commands import ACTOR, WauleCommand, timestamp
+from waule.core.errors import InvalidRequest
 
 
 class Command(WauleCommand):
@@ -21,7 +21,7 @@ class Command(WauleCommand):
         parser.add_argument("username")
         parser.add_argument("--password", help="else from the environment variable WAULE_USER_PASSWORD, else none")
         parser.add_argument("--level", default="USER")
-        parser.add_argument("--membership-expires", type=moment, metavar="ISO")
+        parser.add_argument("--membership-expires", type=timestamp, metavar="ISO")
         parser.add_argument("--credits", type=int, default=0, metavar="N")
 
     def run(self, *, username: str, password: str | None, level: str, credits: int, **options: Any) -> dict[str, Any]:
@@ -35,5 +35,5 @@ class Command(WauleCommand):
             actor=ACTOR,
         )
         if credits:
-            grant(target=Target("user", str(user.id)), credits=credits, kind=Kind.ADMIN, reason="create_user", actor=ACTOR)
+            grant(target=Principal("user", str(user.id)), credits=credits, kind=Kind.ADMIN, reason="create_user", actor=ACTOR)
         return {"id": str(user.id), "username": user.username, "level": user.level, "credits": credits}

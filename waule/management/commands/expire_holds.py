@@ -3,7 +3,7 @@
 from typing import Any
 
 from billing.services import expire_holds
-from waule.commands import PlainCommand
+from waule.core.commands import PlainCommand
 
 
 class Command(PlainCommand):

@@ -7,8 +7,9 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from aiservices import credentials, pool
-from waule.commands import ACTOR, WauleCommand
+from aiservices.credentials import pool
+from aiservices.credentials.bulk import export
+from waule.core.commands import ACTOR, WauleCommand
 
 
 class Command(WauleCommand):
@@ -22,7 +23,7 @@ class Command(WauleCommand):
         parser.add_argument("--reason", default="", help="for the audit log")
 
     def run(self, *, provider: str, file: str, reveal: bool, reason: str, **options: Any) -> dict[str, Any]:
-        found = credentials.export(provider=provider, is_revealed=reveal, actor=ACTOR, reason=reason)
+        found = export(provider=provider, is_revealed=reveal, actor=ACTOR, reason=reason)
         exported = {"tokens" if provider == "sora" else "keys": found}
         if file == "-":
             return exported
@@ -34,5 +35,5 @@ class Command(WauleCommand):
             json.dump(exported, output, ensure_ascii=False, indent=2)
         return {"file": file, "count": len(found)}
 
-    def tell(self, result: dict[str, Any]) -> None:
+    def print_result(self, result: dict[str, Any]) -> None:
         self.stdout.write(json.dumps(result, ensure_ascii=False, indent=2))

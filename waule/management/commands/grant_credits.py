@@ -4,11 +4,12 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from billing.models import GRANT_KINDS, Kind
+from billing.ledger.models import GRANT_KINDS, Kind
 from billing.services import grant
-from billing.uses import Target
-from waule.commands import ACTOR, WauleCommand
-from waule.errors import InvalidRequest
+from tenants.principal import Principal
+from tenants.selectors import find_owner_id
+from waule.core.commands import ACTOR, WauleCommand
+from waule.core.errors import InvalidRequest
 
 
 class Command(WauleCommand):
@@ -17,7 +18,7 @@ class Command(WauleCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
         parser.add_argument("kind", choices=["user", "tenant"])
-        parser.add_argument("id")
+        parser.add_argument("id", metavar="ID", help="the id or the exact name")
         parser.add_argument("credits", type=int, metavar="N")
         parser.add_argument("--reason", required=True)
         parser.add_argument("--type", choices=[kind.value for kind in GRANT_KINDS], default=Kind.ADMIN.value)
@@ -27,7 +28,7 @@ class Command(WauleCommand):
         if not 1 <= len(reason.strip()) <= 500:
             raise InvalidRequest.of_field("reason", "Say why, in 1 to 500 characters.")
         result = grant(
-            target=Target(kind, id),
+            target=Principal(kind, find_owner_id(kind, id)),
             credits=credits,
             kind=Kind(type),
             reason=reason,

@@ -6,11 +6,14 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from aiservices import credentials, pool, sora_sync
-from aiservices.api_credentials import import_item
-from waule import strict_json
-from waule.commands import ACTOR, WauleCommand
-from waule.errors import InvalidRequest
+from aiservices.api.credentials import import_item
+from aiservices.credentials import pool
+from aiservices.credentials import sora as sora_sync
+from aiservices.credentials.bulk import MAX_IMPORT, ImportResult, import_many
+from aiservices.credentials.pasted import read_lines
+from waule.core.commands import ACTOR, WauleCommand
+from waule.core.errors import InvalidRequest
+from waule.core.http import strict_json
 
 MAX_FILE_BYTES = 64 << 20
 
@@ -27,9 +30,9 @@ class Command(WauleCommand):
         items = [import_item(provider, item) for item in read_items(provider, file)]
         if not items:
             raise InvalidRequest.of_field("file", "There is nothing in it.")
-        total = credentials.ImportResult()
-        for start in range(0, len(items), credentials.MAX_IMPORT):
-            result = credentials.import_many(provider=provider, items=items[start : start + credentials.MAX_IMPORT], actor=ACTOR)
+        total = ImportResult()
+        for start in range(0, len(items), MAX_IMPORT):
+            result = import_many(provider=provider, items=items[start : start + MAX_IMPORT], actor=ACTOR)
             total.take(result)
             if provider == "sora" and result.touched:
                 sora_sync.push_quietly(result.touched)
@@ -38,10 +41,11 @@ class Command(WauleCommand):
         counts = {name: getattr(total, name) for name in ("added", "updated", "skipped", "failed")}
         return counts | {"results": total.results}
 
-    def tell(self, result: dict[str, Any]) -> None:
+    def print_result(self, result: dict[str, Any]) -> None:
         for line in result["results"]:
-            if line["status"] != "added":
-                self.stdout.write(f"line {line['line']}: {line['status']} {line.get('error') or line.get('secret', '')}")
+            if line["status"] != "added" or "note" in line:
+                said = line.get("error") or line.get("note") or line.get("secret", "")
+                self.stdout.write(f"line {line['line']}: {line['status']} {said}")
         self.stdout.write(", ".join(f"{result[name]} {name}" for name in ("added", "updated", "skipped", "failed")))
 
 
@@ -61,7 +65,7 @@ def read_items(provider: str, file: str) -> list[Any]:
     if len(raw) > MAX_FILE_BYTES:
         raise InvalidRequest.of_field("file", "It is larger than 64 MiB.")
     if text.lstrip()[:1] not in ("{", "["):
-        return [{"token" if provider == "sora" else "apiKey": line} for _number, line in credentials.parse_lines(text)]
+        return list(read_lines(provider, text))
     found = strict_json.parse(text.encode())
     if isinstance(found, dict):
         found = found.get("tokens", found.get("keys"))

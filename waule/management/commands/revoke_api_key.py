@@ -5,7 +5,7 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from tenants.services import revoke_api_key
-from waule.commands import ACTOR, WauleCommand
+from waule.core.commands import ACTOR, WauleCommand
 
 
 class Command(WauleCommand):

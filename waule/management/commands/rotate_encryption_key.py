@@ -4,8 +4,8 @@ from typing import Any
 
 from django.core.management.base import CommandError
 
-from waule.commands import WauleCommand, show_progress
-from waule.rotation import rotate
+from waule.core.commands import WauleCommand, show_progress
+from waule.core.crypto.rotation import rotate
 
 MAX_NAMED = 20  # unreadable secrets in the one line of a failure
 
@@ -18,8 +18,14 @@ class Command(WauleCommand):
         if result.unreadable:
             rest = len(result.unreadable) - MAX_NAMED
             raise CommandError(
-                f"{result.rotated} secrets re-encrypted; {len(result.unreadable)} cannot be decrypted by any key: "
+                f"{result.rotated} secrets re-encrypted; {len(result.unreadable)} cannot be decrypted by any key "
+                "(put the key that sealed them back into ENCRYPTION_KEYS, or enter them again): "
                 + ", ".join(result.unreadable[:MAX_NAMED])
                 + (f" and {rest} more" if rest > 0 else "")
             )
-        return {"rotated": result.rotated, "current": result.current}
+        if needed := [f"key {number} ({count} secrets)" for number, count in enumerate(result.in_use[1:], 2) if count]:
+            raise CommandError(
+                f"{result.rotated} secrets re-encrypted, but a process with an older ENCRYPTION_KEYS went on writing. Do not "
+                f"drop from ENCRYPTION_KEYS: {', '.join(needed)}. Restart that process, then run this again."
+            )
+        return {"rotated": result.rotated, "current": result.current, "droppable": len(result.in_use) - 1}

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import resource
 import signal
 import socket
 import time
@@ -11,25 +12,29 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 from granian.constants import HTTPModes, Interfaces
+from granian.http import HTTP1Settings
 from granian.log import LogLevels
 from granian.server import Server
 
-from waule.checks import internal_door_problem
-from waule.commands import PlainCommand
-from waule.processes import DRAIN_SECONDS, end_with_parent
+from waule.core.checks import internal_secret_problem
+from waule.core.commands import PlainCommand
+from waule.core.processes import DRAIN_SECONDS, end_with_parent
+from waule.server.worker import run
 
 WORKERS = 2
 # A generation holds its thread while the provider works; this many and more can wait and /internal still has threads.
-# Threads are made when they are needed. How many requests work with the database at once is waule.connection_pool's.
+# Threads are made when they are needed. How many requests work with the database at once is waule.core.db.connection_pool's.
 THREADS_PER_WORKER = 512
-CONNECTIONS_PER_WORKER = 1024
+CONNECTIONS_PER_WORKER = 4096
+HEAD_MILLISECONDS = 30_000  # a connection without a whole request head ends after so long
+FILES = 16_384  # open files of a process, as far as the system lets it
 BACKLOG = 2048
 RESPAWN_SECONDS = 0.5
 PORT_WAIT_SECONDS = 2.0  # a server that was just killed lets its port go within this time
 
 
 class Command(PlainCommand):
-    help = "Serves waule over HTTP until it is told to stop (SIGTERM, SIGINT). Pictures that are being made then are answered."
+    help = "Serves waule over HTTP until it is asked to stop (SIGTERM, SIGINT). Pictures that are being made then are answered."
     requires_system_checks = []
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -39,7 +44,7 @@ class Command(PlainCommand):
 
     def handle(self, *, host: str, port: int, workers: int, **options: Any) -> None:
         wait_for_port(host, port)
-        if problem := internal_door_problem():
+        if problem := internal_secret_problem():
             self.stderr.write(problem)
         end_with_parent()
         if port != settings.PORT:
@@ -57,13 +62,15 @@ class Command(PlainCommand):
             blocking_threads=THREADS_PER_WORKER,
             backlog=BACKLOG,
             backpressure=CONNECTIONS_PER_WORKER,
+            http1_settings=HTTP1Settings(header_read_timeout=HEAD_MILLISECONDS),
             respawn_failed_workers=True,
             respawn_interval=RESPAWN_SECONDS,
             workers_kill_timeout=DRAIN_SECONDS,
             log_level=LogLevels.error,
         )
         server.respawned_wrks = _NeverACrashLoop()
-        server.serve(target_loader=load_application, wrap_loader=False)
+        allow_open_files()
+        server.serve(spawn_target=run, target_loader=load_application, wrap_loader=False)
 
 
 class _NeverACrashLoop(dict[int, float]):
@@ -86,6 +93,14 @@ def load_application() -> Callable[..., Any]:
     from waule.wsgi import application
 
     return application
+
+
+def allow_open_files() -> None:
+    """Raise this process's limit of open files: a connection is one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def wait_for_port(host: str, port: int) -> None:

@@ -1,11 +1,11 @@
-"""`manage.py set_webhook`: where the ends of a key's jobs are told."""
+"""`manage.py set_webhook`: the webhook that a key's jobs notify."""
 
 from typing import Any
 
 from django.core.management.base import CommandParser
 
-from aiservices.webhooks import set_webhook
-from waule.commands import ACTOR, WauleCommand
+from aiservices.generations.webhooks import set_webhook
+from waule.core.commands import ACTOR, WauleCommand
 
 
 class Command(WauleCommand):

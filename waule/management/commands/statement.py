@@ -1,4 +1,4 @@
-"""`manage.py statement`: one account between two moments."""
+"""`manage.py statement`: one account between two timestamps."""
 
 import sys
 from pathlib import Path
@@ -8,25 +8,26 @@ from django.core.management.base import CommandParser
 
 from billing import statements
 from billing.api import entry_answer
-from billing.models import Account
-from billing.selectors import find_target
-from billing.uses import Target
-from waule.commands import WauleCommand, moment
+from billing.ledger.models import Account
+from billing.ledger.targets import find_target
+from tenants.principal import Principal
+from tenants.selectors import find_owner_id
+from waule.core.commands import WauleCommand, timestamp
 
 
 class Command(WauleCommand):
-    help = "Tells what an account had, what moved and what was left, from one moment (inclusive) to another (exclusive)."
+    help = "Shows what an account had, what moved and what was left, from one timestamp (inclusive) to another (exclusive)."
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
         parser.add_argument("kind", choices=["user", "tenant"])
-        parser.add_argument("id")
-        parser.add_argument("--from", dest="since", type=moment, required=True, metavar="ISO")
-        parser.add_argument("--to", dest="until", type=moment, required=True, metavar="ISO")
+        parser.add_argument("id", metavar="ID", help="the id or the exact name")
+        parser.add_argument("--from", dest="since", type=timestamp, required=True, metavar="ISO")
+        parser.add_argument("--to", dest="until", type=timestamp, required=True, metavar="ISO")
         parser.add_argument("--csv", metavar="FILE", help="write the entries as CSV into this file, or to stdout (-)")
 
     def run(self, *, kind: Any, id: str, since: Any, until: Any, csv: str | None, **options: Any) -> dict[str, Any]:
-        account = Account.objects.get(id=find_target(Target(kind, id)).account_id)
+        account = Account.objects.get(id=find_target(Principal(kind, find_owner_id(kind, id))).account_id)
         made = statements.statement(account=account, since=since, until=until)
         self.is_told = csv == "-" and not options["json"]
         if self.is_told:
@@ -41,10 +42,10 @@ class Command(WauleCommand):
             result["entries"] = [entry_answer(entry) for entry in made.entries()]
         return result
 
-    def tell(self, result: dict[str, Any]) -> None:
+    def print_result(self, result: dict[str, Any]) -> None:
         if self.is_told:
             return
         kinds = result.pop("byType")
-        super().tell(result)
+        super().print_result(result)
         for kind in kinds:
             self.stdout.write(f"  {kind['type']}: {kind['amount']:+d} in {kind['count']} entries")

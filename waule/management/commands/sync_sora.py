@@ -2,18 +2,18 @@
 
 from typing import Any
 
-from aiservices import sora_sync
-from aiservices.api_credentials import sync_answer
-from waule.commands import WauleCommand
+from aiservices.api.credentials import sync_answer
+from aiservices.credentials import sora as sora_sync
+from waule.core.commands import WauleCommand
 
 
 class Command(WauleCommand):
-    help = "Tells the Sora service what it has not been told yet, and takes over what it says."
+    help = "Pushes to the Sora service what it does not have yet, and merges what it has."
 
     def run(self, **options: Any) -> dict[str, Any]:
         return sync_answer(sora_sync.sync())
 
-    def tell(self, result: dict[str, Any]) -> None:
+    def print_result(self, result: dict[str, Any]) -> None:
         for name, found in result["results"].items():
             self.stdout.write(f"{name}: {len(found)}")
             for line in found:

@@ -3,6 +3,7 @@
 import io
 import os
 import secrets
+import shlex
 import signal
 import subprocess
 import sys
@@ -15,24 +16,24 @@ from django.core.management import call_command
 from django.core.management.base import CommandError, CommandParser
 from django.db import connections
 
-from aiservices.models import AIModel
-from billing.models import Kind
+from billing.catalog.models import AIModel
+from billing.ledger.models import Kind
 from billing.services import grant
-from billing.uses import Target
 from tenants.models import Mode, Tenant, User
-from tenants.services import create_api_key, create_tenant, create_user
+from tenants.principal import Principal
+from tenants.services import add_member, create_api_key, create_tenant, create_user
 from waule.bootstrap import env_file
-from waule.commands import PlainCommand
-from waule.environment import BASE_DIR
+from waule.core.commands import PlainCommand
+from waule.core.environment import BASE_DIR
+from waule.core.processes import DRAIN_SECONDS, PARENT_VARIABLE
 from waule.management.commands.serve import wait_for_port
-from waule.processes import DRAIN_SECONDS, PARENT_VARIABLE
 
-DEMO_CATALOG = BASE_DIR / "aiservices" / "demo_catalog.yaml"
+DEMO_CATALOG = BASE_DIR / "billing" / "catalog" / "demo_catalog.yaml"
 DEMO_CREDITS = 10_000
 ACTOR = "command"
 LOOK_SECONDS = 0.2
 STOP_SECONDS = 4.5  # what ending takes where nothing waits for a provider
-AGAIN_SECONDS = 1.0  # two signals closer together are one wish
+AGAIN_SECONDS = 1.0  # two signals closer together count as one
 WORKER_RESTART_SECONDS = 2.0
 
 
@@ -66,18 +67,24 @@ class Command(PlainCommand):
         _key, plaintext = create_api_key(tenant=tenant, mode=Mode.LIVE, name="Demo", actor=ACTOR)
         password = secrets.token_urlsafe(12)
         user = create_user(username="demo", password=password, actor=ACTOR)
-        for target in (Target("tenant", str(tenant.pk)), Target("user", str(user.pk))):
+        add_member(tenant=tenant, user=user, actor=ACTOR)
+        for target in (Principal("tenant", str(tenant.pk)), Principal("user", str(user.pk))):
             grant(target=target, credits=DEMO_CREDITS, kind=Kind.GIFT, reason="Demonstration", actor=ACTOR)
-        model = AIModel.objects.filter(provider="sandbox", type="IMAGE_GENERATION").order_by("model_id")[0]
+        is_direct = settings.AI_SERVICE_MODE == "direct"
+        models = AIModel.objects.filter(type="IMAGE_GENERATION", is_active=True).order_by("model_id")
+        model = models.filter(provider="sandbox" if is_direct else "gemini")[0]
+        made_by = "the sandbox draws it, no provider is called"
+        if not is_direct:
+            made_by = f"the gateway at {settings.WAULEAPI_URL} makes it"
         self.stdout.write(
             f"""
 A tenant for trying out, with {DEMO_CREDITS} credits. Its key is shown this once:
 
     {plaintext}
 
-Its user is demo with the password {password}
+Its console is {url}/console/: its user is demo with the password {password}
 
-Make an image (the sandbox draws it, no provider is called):
+Make an image ({made_by}):
 
     curl -s {url}/v1/images/generations -H 'Authorization: Bearer {plaintext}' \\
       -H 'Content-Type: application/json' -d '{{"model": "{model.model_id}", "prompt": "a red bicycle"}}'
@@ -96,11 +103,10 @@ Ask what is left, as the gateway would:
 
 
 def internal_secret_for_shells() -> str:
-    """What a shell in the project's directory puts the secret in place of; the secret itself is not printed."""
+    """What a shell, in whichever folder, puts the secret in place of; the secret itself is not printed."""
     path = env_file()
     if path.exists() and "\nINTERNAL_SECRET=" in path.read_text():
-        shown = path.relative_to(BASE_DIR) if path.is_relative_to(BASE_DIR) else path
-        return f"$(grep ^INTERNAL_SECRET= {shown} | cut -d= -f2-)"
+        return f"$(grep ^INTERNAL_SECRET= {shlex.quote(str(path.resolve()))} | cut -d= -f2-)"
     return "$INTERNAL_SECRET"
 
 

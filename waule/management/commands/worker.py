@@ -1,18 +1,18 @@
-"""`manage.py worker`: video jobs and housekeeping."""
+"""`manage.py worker`: video jobs and periodic tasks."""
 
 from typing import Any
 
 from django.core.management.base import CommandParser
 
 from aiservices.worker import run_worker
-from waule.commands import PlainCommand
-from waule.processes import end_with_parent, leave
+from waule.core.commands import PlainCommand
+from waule.core.processes import end_with_parent, leave
 
 CONCURRENCY = 4
 
 
 class Command(PlainCommand):
-    help = "Runs video jobs and housekeeping until it is told to stop (SIGTERM, SIGINT)."
+    help = "Runs video jobs and periodic tasks until it is asked to stop (SIGTERM, SIGINT)."
     requires_system_checks = []
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -31,3 +31,23 @@ document.addEventListener("error", (event) => {
   icon.textContent = "broken_image";
   event.target.replaceWith(icon);
 }, true);
+
+// Fields that say nothing for the chosen model are hidden, until something was typed into them.
+document.addEventListener("DOMContentLoaded", () => {
+  const chosen = document.querySelector("select[data-billing-types]");
+  if (!chosen) return;
+  const types = JSON.parse(chosen.dataset.billingTypes);
+  const show = () => {
+    for (const field of chosen.form.querySelectorAll("[data-applies-to]")) {
+      const applies = !types[chosen.value] || field.dataset.appliesTo.split(" ").includes(types[chosen.value]);
+      field.closest(".group").hidden = !applies && !field.value;
+    }
+  };
+  chosen.addEventListener("change", show);
+  if (window.jQuery) window.jQuery(chosen).on("change", show);
+  show();
+});
+
+document.addEventListener("click", (event) => {
+  if (event.target.closest("[data-print]")) window.print();
+});

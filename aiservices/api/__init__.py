@@ -1,0 +1,1 @@
+"""What other programs call: models, generations and credentials over HTTP."""

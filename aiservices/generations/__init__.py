@@ -1,0 +1,1 @@
+"""What is made: images and videos, from the request to its settlement."""

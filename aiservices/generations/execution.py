@@ -1,0 +1,340 @@
+"""Doing what a generation asks for: calling the provider, and what becomes of its answer or its silence.
+
+No transaction is open and no database connection is kept while a provider works: it may take minutes, and the gateway
+calls back meanwhile.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import structlog
+from django.db import InterfaceError, OperationalError, connection
+from django.db.models import Q
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from aiservices.errors import CredentialsExhausted, Interrupted, LeaseLost
+from aiservices.generations import pending, providers
+from aiservices.generations.leases import change, heartbeat, is_abandoned, note_called, take_over
+from aiservices.generations.models import Generation, GenerationInput
+from aiservices.generations.payment import find_hold_of
+from aiservices.generations.providers.base import Job, Output, ProviderResult
+from aiservices.generations.settlement import apply_outcome, deliver, fail, fetch_all
+from billing import services as billing_services
+from billing.catalog import pricing
+from billing.catalog.availability import pause_model
+from billing.ledger.models import Hold
+from billing.ledger.posting import database_now
+from gateway_client.errors import ModelGone, OutcomeTimedOut, OutcomeUnknown, UpstreamError
+from storage import media
+from storage import services as storage
+from tenants.principal import Principal
+from waule.core import metrics, tracing
+from waule.core.db import connection_pool
+from waule.core.db.transactions import retry_transient
+from waule.core.errors import NotConfigured, StorageUnavailable, Unavailable, WauleError
+from waule.core.fail_points import failpoint
+
+POSTPONED_SECONDS = 15  # while there is no room for its result
+PROGRESS_SECONDS = 5.0  # between two notes of the progress
+State = Generation.State
+logger = structlog.get_logger(__name__)
+
+
+class TooSlow(UpstreamError):
+    """504: not made in time, and certainly not made."""
+
+    code = "upstream_timeout"
+    http_status = 504
+    message = _("It was not made in time. Nothing was charged.")
+
+
+def perform(
+    generation: Generation,
+    *,
+    reference_images: Sequence[str] = (),
+    mask: str = "",
+    partial_images: int = 0,
+    partial: Callable[[Output, int], None] | None = None,
+) -> None:
+    """Calls the provider and sees the generation to its end. The caller has the lease and keeps it alive.
+
+    Raises:
+        LeaseLost: others have it now; nothing more was changed.
+    """
+    if generation.type == Generation.Type.VIDEO and not may_exist(generation) and not _has_room(generation):
+        postpone(generation)
+        return
+    note_called(generation)
+    images = tuple(reference_images) or kept_reference_images(generation)
+    job = replace(job_of(generation, images), mask=mask, partial_images=partial_images, partial=partial)
+    provider = providers.get(generation.route)
+    make = provider.generate_image if generation.type == Generation.Type.IMAGE else provider.generate_video
+    finish(generation, lambda: make(job, progress=note_progress(generation)))
+
+
+def _has_room(job: Generation) -> bool:
+    """Whether its result could be stored: it was so when the job was queued, which may be long ago."""
+    try:
+        media.check_ready(Principal.of(job), videos=1)
+    except StorageUnavailable:
+        return False
+    return True
+
+
+def postpone(job: Generation) -> None:
+    """Puts a job whose provider was not asked yet back into the queue, for POSTPONED_SECONDS.
+
+    Raises:
+        LeaseLost.
+    """
+    mine = Generation(id=job.id, attempt=job.attempt)
+    later = database_now() + timedelta(seconds=POSTPONED_SECONDS)
+    free = {"state": State.QUEUED, "attempt": job.attempt + 1, "lease_owner": "", "lease_until": None, "run_after": later}
+    change(mine, Q(outcome="", state=State.RUNNING), **free)
+    heartbeat.lose(job)
+    logger.warning("job_postponed", generation=str(job.id), why="storage_unavailable")
+
+
+def finish(generation: Generation, ask: Callable[[], ProviderResult]) -> None:
+    """Lets the provider answer, and decides what its answer means.
+
+    Raises:
+        LeaseLost.
+    """
+    failpoint("generation.before_call")
+    connection_pool.release_connection()
+    is_made = bool(generation.upstream_id)
+    try:
+        provider_result = _timed(generation, ask)
+        is_made = True
+        failpoint("generation.answered")
+        heartbeat.check(generation)
+        deliver(generation, provider_result)
+    except LeaseLost:
+        raise
+    except UpstreamError as error:
+        fail(generation, error, outcome=State.UNKNOWN if error.is_unknown else State.FAILED)
+        if isinstance(error, ModelGone):
+            pause_model(generation.model, reason=str(error.details["reason"]))
+    except (NotConfigured, CredentialsExhausted) as error:
+        fail(generation, error)
+    except StorageUnavailable as error:  # before anything was made: a reference image did not fit on the disk
+        fail(generation, error, outcome=State.UNKNOWN if is_made or generation.upstream_id else State.FAILED)
+    except Exception as error:
+        is_away = isinstance(error, OperationalError | InterfaceError | Unavailable)
+        if is_away and can_be_resumed(generation):
+            raise  # the database is away: whoever comes next makes it, or goes on with it
+        if generation.outcome:
+            raise  # decided, and not yet settled: whoever comes next does it
+        logger.exception("generation_broke", generation=str(generation.id))
+        if generation.route == providers.SANDBOX:
+            fail(generation, UpstreamError(reason="internal"))
+        else:
+            fail(generation, OutcomeUnknown(reason=type(error).__name__), outcome=State.UNKNOWN)
+
+
+def _timed(generation: Generation, ask: Callable[[], ProviderResult]) -> ProviderResult:
+    """What the provider answers; how long it took, and how it went, is counted."""
+    began_at, provider_result = time.monotonic(), "broke"
+    attributes: dict[str, tracing.Value] = {
+        "waule.generation_id": str(generation.id),
+        "waule.provider": generation.route,
+        "waule.model": generation.model.model_id,
+        "waule.type": generation.type,
+    }
+    try:
+        with tracing.span("provider", attributes=attributes):
+            answer = ask()
+        provider_result = "ok"
+        return answer
+    except WauleError as error:
+        provider_result = error.code
+        raise
+    finally:
+        metrics.PROVIDER_CALLS.labels(generation.route, generation.type, provider_result).observe(time.monotonic() - began_at)
+
+
+def job_of(generation: Generation, reference_images: Sequence[str] = ()) -> Job:
+    """The generation as its provider is asked for it."""
+    model, kept = generation.model, generation.parameters
+    mode = kept.get("mode", "")
+    return Job(
+        generation_id=str(generation.id),
+        request_id=generation.request_id,
+        model_id=kept.get("variant") or model.model_id,
+        prompt=generation.prompt,
+        is_video=generation.type == Generation.Type.VIDEO,
+        size=pricing.sold_size_of(kept),
+        quantity=kept.get("quantity", 1),
+        duration=Decimal(kept["duration"]) if "duration" in kept else None,
+        generation_type=kept.get("generationType", ""),
+        reference_images=tuple(reference_images),
+        user_id=str(generation.user_id or ""),
+        tenant_id=str(generation.tenant_id or ""),
+        gateway_endpoint=model.gateway_endpoint,
+        options=model.options,
+        parameters=({"quality": mode} if mode else {}) | kept.get("parameters", {}),
+        upstream_id=generation.upstream_id,
+        accepted=lambda upstream_id: note_upstream_id(generation, upstream_id),
+    )
+
+
+def kept_reference_images(generation: Generation) -> tuple[str, ...]:
+    if generation.type != Generation.Type.VIDEO:  # an image is made while its caller waits, who has them
+        return ()
+    kept = GenerationInput.objects.filter(generation_id=generation.id).first()
+    return tuple(kept.reference_images) if kept else ()
+
+
+def note_upstream_id(generation: Generation, upstream_id: str) -> None:
+    retry_transient(lambda: change(generation, upstream_id=upstream_id[:255]))
+    failpoint("generation.accepted")
+    connection_pool.release_connection()
+
+
+def can_be_resumed(generation: Generation) -> bool:
+    """Whether calling the provider again asks for nothing twice."""
+    return not may_exist(generation) or bool(generation.upstream_id)
+
+
+def may_exist(generation: Generation) -> bool:
+    """Whether a provider may have made it, or still be at it."""
+    return generation.called_at is not None and generation.route != providers.SANDBOX
+
+
+def note_progress(generation: Generation) -> Callable[[int], None]:
+    """Writes the progress down where it has changed, every PROGRESS_SECONDS at most.
+
+    It stops the work by an exception: LeaseLost when others have it, or a timeout past the deadline.
+    """
+    noted_at = time.monotonic()
+
+    def note(percent: int) -> None:
+        nonlocal noted_at
+        heartbeat.check(generation)
+        if generation.deadline_at is not None and timezone.now() > generation.deadline_at:
+            raise timed_out(generation)
+        progress = min(99, percent)
+        if progress <= generation.progress or time.monotonic() - noted_at < PROGRESS_SECONDS:
+            return
+        noted_at = time.monotonic()
+        try:
+            change(generation, progress=progress)
+        except (OperationalError, InterfaceError, Unavailable):
+            connection.close_if_unusable_or_obsolete()  # the work is worth more than a note of it
+        connection_pool.release_connection()
+
+    return note
+
+
+def timed_out(generation: Generation) -> UpstreamError:
+    """What passing the deadline means: the sandbox has certainly made nothing, of others nobody knows."""
+    return TooSlow(reason="deadline") if generation.route == providers.SANDBOX else OutcomeTimedOut(reason="deadline")
+
+
+def recover(generation: Generation) -> None:
+    """Settle what a dead process left unfinished: money is moved once or not at all, and nothing is guessed.
+
+    Raises:
+        LeaseLost: somebody else was quicker.
+    """
+    as_read = Q(state=generation.state, lease_until=generation.lease_until)  # it may have been admitted, or renewed, since
+    if not is_abandoned(generation, database_now()) or not take_over(generation, as_read):
+        raise LeaseLost
+    with heartbeat.keep(generation):
+        if generation.outcome:
+            apply_outcome(generation)
+        elif generation.state == State.NEW:
+            drop(generation)
+        elif not may_exist(generation):
+            fail(generation, Interrupted())  # the sandbox has made nothing that cannot be made again
+        else:
+            ask_what_became_of(generation)
+
+
+def ask_what_became_of(generation: Generation) -> None:
+    """Asks the provider; where it cannot tell, the outcome is unknown.
+
+    Raises:
+        LeaseLost.
+    """
+
+    def ask() -> ProviderResult:
+        provider_result = providers.get(generation.route).find(job_of(generation))
+        if provider_result is None:
+            raise OutcomeUnknown(reason="interrupted")
+        return provider_result
+
+    finish(generation, ask)
+
+
+def ask_again(generation: Generation) -> None:
+    """Asks the provider what became of an unknown outcome, and ends it by what it says, if it can say.
+
+    Raises:
+        LeaseLost.
+    """
+    said: ProviderResult | UpstreamError | None
+    connection_pool.release_connection()
+    try:
+        said = providers.get(generation.route).find(job_of(generation))
+    except UpstreamError as error:
+        said = None if error.is_unknown or error.may_try_again else error
+    except (NotConfigured, CredentialsExhausted, StorageUnavailable):
+        said = None
+    if said is None:
+        return
+    reopen(generation)
+
+    def tell() -> ProviderResult:
+        if isinstance(said, UpstreamError):
+            raise said
+        return said
+
+    with heartbeat.keep(generation):
+        finish(generation, tell)
+
+
+def deliver_pending(generation: Generation) -> None:
+    """Fetches and stores what was made while it could not be, and ends the generation; where it still cannot, it stays as it is.
+
+    Raises:
+        LeaseLost. StorageUnavailable: there is no room to fetch it.
+    """
+    provider_result = pending.result_of(generation)
+    if provider_result is None:
+        return
+    fetched, problems = fetch_all(generation, provider_result.outputs)
+    if not fetched and pending.NOT_FETCHED in problems:
+        return
+    reopen(generation)
+    had = replace(provider_result, outputs=tuple(fetched), flags=tuple(problems))
+    with heartbeat.keep(generation):
+        finish(generation, lambda: had)
+
+
+def reopen(generation: Generation) -> None:
+    """Takes an unknown outcome up again, so that it can end otherwise.
+
+    Raises:
+        LeaseLost.
+    """
+    cleared: dict[str, Any] = {"outcome": "", "error_code": "", "error_message": "", "error_details": {}}
+    cleared["deadline_at"] = None  # it is being ended, whatever its job's deadline was
+    taken = take_over(generation, Q(state=State.UNKNOWN, outcome=State.UNKNOWN), state=State.RUNNING, **cleared)
+    if not taken:
+        raise LeaseLost
+
+
+def drop(generation: Generation) -> None:
+    """Forgets a generation that was never admitted, with the hold and the reservation it may have come to."""
+    hold = find_hold_of(generation)
+    if hold is not None and hold.state == Hold.State.HELD:
+        billing_services.release(hold_id=str(hold.id), reason="interrupted", actor="generation")
+    storage.end_reservation(generation.id)
+    Generation.objects.filter(id=generation.id, attempt=generation.attempt, state=State.NEW).delete()

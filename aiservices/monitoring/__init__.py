@@ -1,0 +1,1 @@
+"""How it goes: probes of services, periodic tasks, daily stats."""

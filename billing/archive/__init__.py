@@ -1,0 +1,1 @@
+"""Old months of the ledger, moved into files that `reconcile --archive` proves."""

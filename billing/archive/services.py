@@ -1,0 +1,355 @@
+"""Moves the uses of old months from the ledger into files, a month at a time, in steps that can each be repeated.
+
+For each month: (1) the file is written and read back; (2) its row and (3) the accounts' closing balances are signed and
+committed; (4) the entries that the file holds are deleted, in batches. Whoever is killed in between has lost nothing: the
+next run goes on from what it finds. Before (3) the ledger is whole; from then on reconciliation stands on the closings, with
+any part of the month's entries still there.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from django.conf import settings
+from django.db import connection
+from django.db.models import Min, QuerySet
+from django.utils.translation import gettext as _
+
+from billing.archive.files import Block, Reader, Writer, sha256_of, write_private
+from billing.ledger import signatures
+from billing.ledger.closings import LedgerArchive, LedgerClosing, sign
+from billing.ledger.models import Account, LedgerEntry
+from billing.ledger.posting import chained_hash, database_now
+from billing.usage_reports.rollup import roll_up
+from tenants import audit
+from tenants.erasure import window
+from waule.core.db.erasure_window import PURGE
+from waule.core.db.transactions import durable
+from waule.core.errors import InvalidRequest, InvalidState
+from waule.core.fail_points import failpoint
+
+KEPT_MONTHS = 3  # whole months before the current one that stay: budgets, charts and complaints read them
+BATCH_ENTRIES = 1000  # deleted by one transaction
+BATCH_ACCOUNTS = 200  # closed by one transaction
+_MONTH = re.compile(r"(\d{4})-(0[1-9]|1[0-2])")
+
+_REST = """
+    SELECT 1 FROM billing_ledgerclosing c JOIN billing_ledgerentry e
+        ON e.account_id = c.account_id AND e.seq >= c.first_seq AND e.seq < c.last_seq
+    WHERE c.archive_id = %s AND e.kind = 'CONSUME' AND e.charge_id IS NOT NULL AND e.idempotency_key IS NULL
+        AND e.actor NOT LIKE 'admin:%%' LIMIT 1
+"""
+
+Progress = Callable[[int, int], None]  # months done, months in all
+
+
+@dataclass
+class Result:
+    """What a run did; entries and credits of the months that it archived or finished."""
+
+    months: list[str] = field(default_factory=list)
+    files: list[str] = field(default_factory=list)
+    entries: int = 0
+    credits: int = 0
+    deleted: int = 0
+
+
+def archive_ledger(
+    *, before: str, directory: Path, actor: str, dry_run: bool = False, progress: Progress = lambda done, total: None
+) -> dict[str, Any]:
+    """Archives every month before `before` (YYYY-MM, in BILLING_TIME_ZONE), oldest first, into files in `directory`.
+
+    Raises:
+        NotConfigured: LEDGER_SIGNING_KEYS is missing. InvalidRequest: the month is none, or too young.
+        InvalidState: an entry does not match its hash; or a file that was begun is not in the directory, or changed.
+    """
+    signatures.sign({})  # says that there is no key before anything is written
+    last = _month_number(before)
+    months = [month for month in _open_months() if month < last]
+    if dry_run:
+        return {"dryRun": True, "months": [_name(month) for month in months], "entries": _countable(months, last)}
+    result = Result()
+    for done, month in enumerate(months):
+        progress(done, len(months))
+        _archive_month(month, directory, actor, result)
+    progress(len(months), len(months))
+    return {"dryRun": False, **result.__dict__}
+
+
+# --- months --------------------------------------------------------------------------------------------------------
+
+
+def _month_number(text: str) -> int:
+    """Months since the year 0, so that the next one is one more."""
+    found = _MONTH.fullmatch(text)
+    if found is None:
+        raise InvalidRequest.of_field("before", _("%(value)s is no month: write YYYY-MM.") % {"value": text})
+    number = int(found[1]) * 12 + int(found[2]) - 1
+    newest = _month_of(database_now()) - KEPT_MONTHS
+    if number > newest:
+        raise InvalidRequest.of_field(
+            "before",
+            _("%(value)s is too young: the current month and the %(count)s before it stay. The latest is %(latest)s.")
+            % {"value": text, "count": KEPT_MONTHS, "latest": _name(newest)},
+        )
+    return number
+
+
+def _month_of(timestamp: datetime) -> int:
+    there = timestamp.astimezone(_zone())
+    return there.year * 12 + there.month - 1
+
+
+def _name(number: int) -> str:
+    return f"{number // 12:04}-{number % 12 + 1:02}"
+
+
+def _end_of(number: int) -> datetime:
+    year, month = divmod(number + 1, 12)
+    return datetime(year, month + 1, 1, tzinfo=_zone())
+
+
+def _zone() -> ZoneInfo:
+    return ZoneInfo(settings.BILLING_TIME_ZONE)
+
+
+def _open_months() -> list[int]:
+    """The months to look at, oldest first: the newest archived one where it was not finished, and those after it."""
+    newest = LedgerArchive.objects.order_by("-until").first()
+    if newest is None:
+        first = LedgerEntry.objects.aggregate(first=Min("created_at"))["first"]
+        start = _month_of(first) if first else _month_of(database_now())
+    else:
+        start = _month_number(newest.month) + (0 if _has_rest(newest) else 1)
+    return list(range(start, _month_of(database_now())))
+
+
+def _has_rest(archive: LedgerArchive) -> bool:
+    """Whether an account of the month is not closed yet, or an entry that was moved is still there."""
+    if archive.closings.count() < archive.accounts:
+        return True
+    with connection.cursor() as cursor:
+        cursor.execute(_REST, [archive.id])
+        return bool(cursor.fetchone())
+
+
+def _countable(months: list[int], last: int) -> int:
+    """About how many entries would be moved."""
+    if not months:
+        return 0
+    rows = LedgerEntry.objects.filter(kind="CONSUME", created_at__lt=_end_of(last - 1), idempotency_key=None)
+    return rows.exclude(actor__startswith="admin:").count()
+
+
+# --- one month -----------------------------------------------------------------------------------------------------
+
+
+def _archive_month(number: int, directory: Path, actor: str, result: Result) -> None:
+    month, until = _name(number), _end_of(number)
+    path = directory / f"ledger-{month}.jsonl.gz"
+    archive = LedgerArchive.objects.filter(month=month).first()
+    if archive is None:
+        totals = _write(path, month, until)
+        if not totals.accounts:  # nothing happened in that month
+            path.unlink()
+            return
+        failpoint("archive.written")
+        archive = _register(path, month, until, totals)
+    check_file(archive, path)
+    write_private(path.with_name(f"ledger-{month}.json"), json.dumps(manifest(archive), indent=2) + "\n")
+    failpoint("archive.registered")
+    _close(archive, path)
+    failpoint("archive.closed")
+    deleted = _delete(archive, path)
+    _note(archive, actor, deleted)
+    result.months.append(month)
+    result.files.append(str(path))
+    result.entries += archive.entries
+    result.credits += archive.credits
+    result.deleted += deleted
+
+
+def check_file(archive: LedgerArchive, path: Path) -> None:
+    """Raises InvalidState where the file is not there, or not the one that was written."""
+    if not path.is_file():
+        raise InvalidState(
+            _("%(file)s is not in %(folder)s: name the directory that it was written to.")
+            % {"file": path.name, "folder": path.parent},
+            state="file_missing",
+        )
+    if path.stat().st_size != archive.size_bytes or sha256_of(path) != archive.sha256:
+        raise InvalidState(
+            _("%(file)s is not the file that was written: its SHA-256 is not %(hash)s.")
+            % {"file": path.name, "hash": archive.sha256},
+            state="file_changed",
+        )
+
+
+def manifest(archive: LedgerArchive) -> dict[str, Any]:
+    """What lies beside the file: the archive's row with its signature."""
+    return {**archive.signed(), "keyId": archive.key_id, "signature": archive.signature}
+
+
+def _write(path: Path, month: str, until: datetime) -> Any:
+    """Writes the file and reads it back. Returns its totals."""
+    writer = Writer(path, month=month, until=until)
+    try:
+        for account in _accounts():
+            block = _block(account, until)
+            if block is not None:
+                writer.write(block, _checked_entries(block))
+        writer.finish()
+    except BaseException:
+        writer.discard()
+        raise
+    reader = Reader(path)
+    for _block_read, _lines in reader.blocks():
+        pass
+    return reader.totals
+
+
+def _accounts() -> Iterator[Account]:
+    low, rows = 0, Account.objects.select_related("tenant").order_by("id")
+    while found := list(rows.filter(id__gt=low, last_seq__gt=0)[:BATCH_ACCOUNTS]):
+        yield from found
+        low = found[-1].id
+
+
+def _block(account: Account, until: datetime) -> Block | None:
+    """The account's entries up to `until` that no closing covers yet."""
+    closing = LedgerClosing.objects.filter(account=account).order_by("-last_seq").first()
+    first = closing.last_seq + 1 if closing else 1
+    rows = LedgerEntry.objects.filter(account_id=account.id, created_at__lt=until, seq__gte=first)
+    last = rows.order_by("-created_at", "-seq").values_list("seq", flat=True).first()
+    if last is None:
+        return None
+    opening, opening_hash = (closing.balance, closing.hash) if closing else (0, "")
+    return Block(account.id, account.reference, first, last, opening, opening_hash)
+
+
+def _checked_entries(block: Block) -> Iterator[LedgerEntry]:
+    """The entries in their order, each checked against the one before it: nothing that differs is archived."""
+    seq, balance, before = block.first_seq - 1, block.opening, block.opening_hash
+    rows = LedgerEntry.objects.filter(account_id=block.account_id, seq__lte=block.last_seq).order_by("seq")
+    while batch := list(rows.filter(seq__gt=seq)[:BATCH_ENTRIES]):
+        for entry in batch:
+            if (entry.seq, entry.balance, entry.hash) != (seq + 1, balance + entry.amount, chained_hash(entry, before=before)):
+                raise InvalidState(
+                    _("Entry %(seq)s of %(account)s does not follow from the one before it: run reconcile.")
+                    % {"seq": entry.seq, "account": block.reference},
+                    state="differs",
+                )
+            seq, balance, before = entry.seq, entry.balance, entry.hash
+            yield entry
+
+
+@durable
+def _register(path: Path, month: str, until: datetime, totals: Any) -> LedgerArchive:
+    archive = LedgerArchive(
+        month=month,
+        until=until,
+        file=path.name,
+        sha256=sha256_of(path),
+        size_bytes=path.stat().st_size,
+        created_at=database_now(),
+        **totals.as_json(),
+    )
+    sign(archive)
+    archive.save()
+    return archive
+
+
+# --- closing and deleting ------------------------------------------------------------------------------------------
+
+
+def _close(archive: LedgerArchive, path: Path) -> None:
+    """Signs the closing balance of each account of the file that has none yet."""
+    blocks: list[Block] = []
+    last: Block | None = None
+    for block, _lines in Reader(path).blocks():
+        if last is not None and last is not block:
+            blocks.append(last)
+        last = block
+        if len(blocks) >= BATCH_ACCOUNTS:
+            _close_batch(archive, blocks)
+            blocks = []
+    _close_batch(archive, [*blocks, last] if last else blocks)
+
+
+def _close_batch(archive: LedgerArchive, blocks: list[Block]) -> None:
+    if blocks:
+        _roll_up([block.account_id for block in blocks])
+        _insert_closings(archive, blocks)
+
+
+def _roll_up(account_ids: list[int]) -> None:
+    """Usage reports are made of entries: what is to go is rolled up before."""
+    rows = Account.objects.filter(id__in=account_ids, tenant__isnull=False).order_by("id")
+    for account_id, zone_name in rows.values_list("id", "tenant__time_zone"):
+        while roll_up(account_id, zone_name=zone_name):
+            pass
+
+
+@durable
+def _insert_closings(archive: LedgerArchive, blocks: list[Block]) -> None:
+    """Under the accounts' locks: an account whose chain was computed anew meanwhile (erasing does) waits for the next month."""
+    ids = [block.account_id for block in blocks]
+    list(Account.objects.select_for_update(no_key=True).filter(id__in=ids).order_by("id").values_list("id"))
+    there = set(LedgerClosing.objects.filter(archive=archive, account_id__in=ids).values_list("account_id", flat=True))
+    for block in blocks:
+        stands = LedgerEntry.objects.filter(account_id=block.account_id, seq=block.last_seq, hash=block.hash).exists()
+        if block.account_id in there or not stands or block.first_at is None:
+            continue
+        closing = LedgerClosing(
+            account_id=block.account_id,
+            archive=archive,
+            first_seq=block.first_seq,
+            last_seq=block.last_seq,
+            first_at=block.first_at,
+            opening=block.opening,
+            opening_hash=block.opening_hash,
+            balance=block.balance,
+            hash=block.hash,
+            used_count=block.used_count,
+            used_credits=block.used_credits,
+            other_count=block.other_count,
+            other_amount=block.other_amount,
+        )
+        sign(closing)
+        closing.save()
+
+
+def _delete(archive: LedgerArchive, path: Path) -> int:
+    """Deletes the entries that the file holds, of accounts that are closed. Returns how many there were."""
+    closed = dict(archive.closings.values_list("account_id", "hash"))
+    deleted, ids = 0, []
+    for block, lines in Reader(path).blocks():
+        if block.account_id in closed:
+            ids += [line.id for line in lines if not line.is_kept]
+        while len(ids) >= BATCH_ENTRIES:
+            deleted += _delete_batch(ids[:BATCH_ENTRIES], archive.until)
+            ids = ids[BATCH_ENTRIES:]
+            failpoint("archive.deleting")
+    return deleted + (_delete_batch(ids, archive.until) if ids else 0)
+
+
+@durable
+def _delete_batch(ids: list[int], until: datetime) -> int:
+    """The trigger lets those go that a closing covers, and no other (migration 0017)."""
+    with window(PURGE, before=until):
+        return QuerySet(LedgerEntry).filter(id__in=ids)._raw_delete(using="default")
+
+
+@durable
+def _note(archive: LedgerArchive, actor: str, deleted: int) -> None:
+    audit.record(
+        actor=actor,
+        action="ledger.archive",
+        target=archive,
+        after={"file": archive.file, "sha256": archive.sha256, "entries": archive.entries, "deleted": deleted},
+    )

@@ -1,0 +1,1 @@
+"""What was taken: accounts, immutable entries, charges, holds and refunds."""

@@ -1,0 +1,1 @@
+"""The ledger recomputed from its entries, and the runs that did so."""

@@ -1,0 +1,1 @@
+"""Messages to tenants' webhooks: written with what they report, delivered by workers."""

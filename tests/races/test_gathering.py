@@ -1,0 +1,94 @@
+"""Charges of one process that are written together: each is answered as if it had been alone."""
+
+import threading
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import psycopg2
+import pytest
+from django.db import connection
+
+from billing import services
+from billing.catalog.usage import UsageRequest
+from billing.ledger.models import Account, Charge, LedgerEntry
+from billing.reconciliation.checks import reconcile
+from billing.services.gathering import MOST_TOGETHER
+from tenants.principal import Principal
+from tests.billing.conftest import priced_model
+from waule.core.db.connection_pool import release_connection
+from waule.core.errors import WauleError
+
+CALLERS = 40  # each with a connection of its own, and a server may have a hundred for all that is tested
+
+
+def charge(owner: Any, kind: str = "tenant", key: str | None = None, model: str = "flash") -> int | str:
+    """What is left, or the code of the rejection. For threads: it leaves no connection behind."""
+    try:
+        use = UsageRequest(model=model)
+        return services.charge(target=Principal(kind, str(owner.id)), use=use, actor="test", idempotency_key=key).balance
+    except WauleError as error:
+        return error.code
+    finally:
+        release_connection()
+
+
+def together(calls: list[Callable[[], Any]]) -> list[Any]:
+    start = threading.Barrier(len(calls))
+
+    def run(call: Callable[[], Any]) -> Any:
+        start.wait()
+        return call()
+
+    with ThreadPoolExecutor(len(calls)) as pool:
+        return list(pool.map(run, calls))
+
+
+@pytest.mark.parametrize("kind", ["tenant", "user"])
+def test_the_last_credits_are_spent_once(cloned_db: Any, acme: Any, alice: Any, kind: str) -> None:
+    priced_model("flash", base=37)
+    owner = acme if kind == "tenant" else alice
+    answers = together([lambda: charge(owner, kind)] * CALLERS)
+    left = sorted(answer for answer in answers if isinstance(answer, int))
+    assert left == list(range(1, 1000, 37))
+    assert Counter(answer for answer in answers if isinstance(answer, str)) == {"insufficient_credits": CALLERS - 27}
+    assert reconcile().ok
+
+
+def test_each_gets_its_own_answer(cloned_db: Any, acme: Any, alice: Any) -> None:
+    """Replays, rejections and charges of two accounts, all at once."""
+    priced_model("flash", base=1)
+    calls = [
+        *[lambda: charge(acme, key="one")] * 20,
+        *[lambda: charge(acme)] * 20,
+        *[lambda: charge(acme, model="unknown")] * 10,
+        *[lambda: charge(alice, "user")] * 20,
+    ]
+    answers = together(calls)
+    assert len(set(answers[:20])) == 1
+    assert len({*answers[:20], *answers[20:40]}) == 21
+    assert set(answers[40:50]) == {"model_not_found"}
+    assert sorted(answers[50:]) == list(range(980, 1000))
+    assert Charge.objects.count() == 41
+    assert reconcile().ok
+
+
+@pytest.mark.skipif("connection.vendor != 'postgresql'", reason="SQLite locks the whole database")
+def test_a_locked_account_delays_no_other(cloned_db: Any, acme: Any, alice: Any) -> None:
+    """More charges queue for it than one round takes, and all are made when the lock is gone."""
+    priced_model("flash", base=1)
+    waiting = MOST_TOGETHER + 20
+    settings = connection.settings_dict
+    holder = psycopg2.connect(dbname=settings["NAME"], user=settings["USER"], host=settings["HOST"], port=settings["PORT"])
+    with holder.cursor() as cursor:
+        cursor.execute("SELECT 1 FROM billing_account WHERE tenant_id = %s AND mode = 'live' FOR UPDATE", [str(acme.id)])
+    with ThreadPoolExecutor(waiting) as pool:
+        slow = [pool.submit(charge, acme) for _ in range(waiting)]
+        assert [charge(alice, "user") for _ in range(5)] == [999, 998, 997, 996, 995]
+        assert not any(one.done() for one in slow)
+        holder.rollback()
+        holder.close()
+        assert sorted(one.result() for one in slow) == list(range(1000 - waiting, 1000))
+    assert LedgerEntry.objects.filter(account=Account.objects.get(tenant=acme, mode="live"), kind="CONSUME").count() == waiting
+    assert reconcile().ok

@@ -1,0 +1,168 @@
+"""Hundreds of slow sockets of every kind, and the calls of everybody else meanwhile."""
+
+import contextlib
+import resource
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.live import LiveWaule
+from tests.settings import INTERNAL_SECRET
+
+SOCKETS = 300
+SECONDS = 5.0  # within which everybody else is answered, on a slow machine too
+UNKNOWN = str(uuid.UUID(int=7 << 76 | 2 << 62))
+CHARGE = {"targetType": "tenant", "targetId": UNKNOWN, "modelId": "m", "operation": "o"}
+
+
+@pytest.fixture(autouse=True)
+def many_files() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(4096, hard)), hard))
+
+
+@contextlib.contextmanager
+def sockets(
+    waule: LiveWaule, first_bytes: bytes, count: int = SOCKETS, *, receive_buffer: int = 0
+) -> Iterator[list[socket.socket]]:
+    """Connections that have sent `first_bytes` and then go slow."""
+    port = int(waule.url.rpartition(":")[2])
+    opened: list[socket.socket] = []
+    try:
+        for _number in range(count):
+            connection = socket.socket()
+            if receive_buffer:
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+            connection.settimeout(60)
+            connection.connect(("127.0.0.1", port))
+            connection.sendall(first_bytes)
+            opened.append(connection)
+        yield opened
+    finally:
+        for connection in opened:
+            connection.close()
+
+
+def head(path: str, *lines: str, method: str = "POST") -> bytes:
+    return "\r\n".join([f"{method} {path} HTTP/1.1", "Host: localhost", *lines, "", ""]).encode()
+
+
+def everybody_else_is_answered(waule: LiveWaule, times: int = 5) -> None:
+    for _time in range(times):
+        began_at = time.monotonic()
+        status, told = waule.internal("POST", "/internal/billing/charge", CHARGE)
+        assert (status, told["code"]) == (404, "target_not_found")
+        assert waule.get("/readyz").status_code == 200
+        assert waule.get("/v1/models", headers={"Authorization": "Bearer wk_live_none"}).status_code == 401
+        assert time.monotonic() - began_at < SECONDS
+        waule.session.close()  # a new connection each time
+
+
+def key_of(waule: LiveWaule) -> str:
+    name = uuid.uuid4().hex
+    key: str = waule.manage_json("create_tenant", name, "--credits", "1000", "--all-models")["apiKey"]
+    return key
+
+
+def test_bodies_that_do_not_arrive(standing_waule: LiveWaule) -> None:
+    """Of callers who are known and of orphans, small and large, announced and in chunks."""
+    key = key_of(standing_waule)
+    known, secret = f"Authorization: Bearer {key}", f"X-Internal-Secret: {INTERNAL_SECRET}"
+    json_type = "Content-Type: application/json"
+    heads = [
+        head("/v1/images/generations", known, json_type, "Content-Length: 5000000"),
+        head("/v1/images/generations", known, json_type, "Transfer-Encoding: chunked"),
+        head("/internal/billing/charge", secret, json_type, "Content-Length: 200"),
+        head("/api/auth/token", json_type, "Content-Length: 60"),
+        head("/admin/login/", "Content-Type: application/x-www-form-urlencoded", "Content-Length: 1000000"),
+        head("/nothing", "Content-Length: 1000"),
+    ]
+    with contextlib.ExitStack() as stack:
+        groups = [stack.enter_context(sockets(standing_waule, first, SOCKETS // 3)) for first in heads]
+        everybody_else_is_answered(standing_waule)
+        began_at = time.monotonic()
+        dripping = threading.Event()
+        drip = threading.Thread(target=_drip, args=([connection for group in groups[2:4] for connection in group], dripping))
+        drip.start()
+        try:
+            for number, group in enumerate(groups):
+                answers = [connection.recv(65536) for connection in (group if number == 0 else group[:1])]
+                # A hundred of 5 MB are more than a process keeps: whichever of them came late was told so at once.
+                told = {answer.split()[1] if answer else b"" for answer in answers}
+                assert told <= {b"", b"408", b"404"} | ({b"503"} if number == 0 else set()), answers
+                assert (b"503" in told) == (number == 0)
+                assert time.monotonic() - began_at < 45
+            everybody_else_is_answered(standing_waule, 1)
+        finally:
+            dripping.set()
+            drip.join()
+
+
+def _drip(connections: list[socket.socket], stopped: threading.Event) -> None:
+    while not stopped.wait(2):
+        for connection in connections:
+            with contextlib.suppress(OSError):
+                connection.sendall(b" ")
+
+
+def test_heads_that_do_not_arrive_and_connections_without_a_request(standing_waule: LiveWaule) -> None:
+    """Of one address only a few are kept."""
+    with sockets(standing_waule, b"GET /healthz HTTP/1.1\r\nHost: loc") as halves, sockets(standing_waule, b"") as silent:
+        everybody_else_is_answered(standing_waule)
+        deadline = time.monotonic() + 25  # sooner than the server's limit for heads
+        while (left := sum(_is_open(connection) for connection in halves + silent)) > 100 and time.monotonic() < deadline:
+            time.sleep(0.2)
+        assert left <= 100
+        everybody_else_is_answered(standing_waule, 1)
+
+
+def _is_open(connection: socket.socket) -> bool:
+    connection.setblocking(False)
+    try:
+        return connection.recv(1) != b""
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+
+
+def test_readers_that_do_not_read(standing_waule: LiveWaule) -> None:
+    """A video that nobody takes, and a long list."""
+    media = Path(standing_waule.environ["MEDIA_ROOT"])
+    media.mkdir(parents=True, exist_ok=True)
+    (media / "slow.mp4").write_bytes(bytes(8 << 20))
+    with sockets(standing_waule, head("/media/slow.mp4", method="GET"), receive_buffer=4096) as readers:
+        everybody_else_is_answered(standing_waule)
+        assert readers[0].recv(12) == b"HTTP/1.1 200"
+        deadline = time.monotonic() + 90
+        while sending := _sending(standing_waule, readers[1:]):
+            assert time.monotonic() < deadline, sending
+            time.sleep(1)
+
+
+def _sending(waule: LiveWaule, connections: list[socket.socket]) -> int:
+    """How many of these connections the server's end still holds, as the kernel tells."""
+    port = int(waule.url.rpartition(":")[2])
+    table = {tuple(line.split()[1:4]) for line in Path("/proc/net/tcp").read_text().splitlines()}
+    ends = [(f"0100007F:{port:04X}", f"0100007F:{connection.getsockname()[1]:04X}", "01") for connection in connections]
+    return sum(end in table for end in ends)
+
+
+def test_a_whole_answer_reaches_a_slow_reader_that_does_read(standing_waule: LiveWaule) -> None:
+    media = Path(standing_waule.environ["MEDIA_ROOT"])
+    media.mkdir(parents=True, exist_ok=True)
+    content = bytes(range(256)) * 4096
+    (media / "whole.mp4").write_bytes(content)
+    with sockets(standing_waule, head("/media/whole.mp4", "Connection: close", method="GET"), 1, receive_buffer=4096) as (
+        reader,
+    ):
+        received = b""
+        while part := reader.recv(65536):
+            received += part
+            time.sleep(0.005)
+    assert received.partition(b"\r\n\r\n")[2] == content

@@ -1,0 +1,3 @@
+"""The formats of this language."""
+
+from waule.core.formats import *  # noqa: F403

@@ -1,0 +1,1 @@
+"""What every API stands on: strict JSON, fields, errors, middleware."""
