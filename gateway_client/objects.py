@@ -41,7 +41,7 @@ def send(
     `is_operators`: the address is the operator's word. A tenant's may lead to public addresses (and OUTBOUND_ALLOW) only.
 
     Raises:
-        PermissionError: a forbidden address. TimeoutError, ConnectionError: no whole answer.
+        TimeoutError, ConnectionError: no whole answer, or an address that is forbidden (the log tells which).
     """
     host = urlsplit(url).hostname or ""
     attributes: dict[str, tracing.Value] = {"http.request.method": method, "server.address": host}
@@ -65,7 +65,8 @@ def _send(
         with adapter.send(request, stream=True, timeout=(deadline.connect_seconds, READ_SECONDS)) as response:
             content = _read(response, target if response.status_code in (200, 206) else None)
     except addresses.Forbidden as error:
-        raise PermissionError(str(error)) from None
+        logger.warning("object_call", method=method, host=host, why=str(error))
+        raise ConnectionError("the storage could not be reached") from None
     except BROKEN as error:
         logger.info("object_call", method=method, host=host, why=type(error).__name__)
         if deadline.timed_out:

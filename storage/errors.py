@@ -36,7 +36,6 @@ class BucketProblem(WauleError):
         "busy": _("The storage is busy or broken."),
         "refused": _("The storage refused."),
         "not_reached": _("The storage cannot be reached: check the endpoint and the network."),
-        "forbidden_address": _("The endpoint leads to an address that is not public. OUTBOUND_ALLOW can allow it."),
         "not_kept": _("The storage accepted a file and then did not have it."),
     }
 

@@ -126,15 +126,13 @@ class Line:
         """Status, headers and body of the answer.
 
         Raises:
-            BucketProblem: the address is forbidden. OSError: no whole answer.
+            OSError: no whole answer. An address that is not public is told like one that does not answer: a tenant is not
+                to learn which names lead to one.
         """
         transport: Transport = import_string(settings.OBJECT_STORAGE_TRANSPORT)
         target = getattr(self._kept, "target", None)
         self._kept.skew = None
-        try:
-            answer = transport(method, url, headers=headers, body=body, is_operators=self.is_operators, target=target)
-        except PermissionError:
-            raise BucketProblem("forbidden_address") from None
+        answer = transport(method, url, headers=headers, body=body, is_operators=self.is_operators, target=target)
         self._kept.skew = _skew_seconds(answer[1])
         return answer
 

@@ -104,8 +104,10 @@ def _try(attempt: Attempt, destination: outbox.Destination | str | None) -> None
     except UpstreamError as error:
         attempt.status = error.upstream_status
         attempt.problem = str(error.details.get("reason") or error.code)
-    except addresses.Forbidden:
-        attempt.problem = "forbidden_address"
+    except addresses.Forbidden as error:
+        # The tenant reads this, and is not to learn which names lead to an address that is not public, and which to none.
+        attempt.problem = "not_reached"
+        logger.warning("outbox_forbidden_address", message_id=str(attempt.message.id), reason=str(error))
     except WauleError as error:
         attempt.problem = error.code
     except ValueError:

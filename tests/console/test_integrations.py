@@ -13,7 +13,7 @@ from storage.models import OssConfig
 from tenants.models import AuditEntry, Tenant, TenantMember, User
 from tenants.services import add_member
 from tenants.webhooks.delivery import signature
-from tenants.webhooks.models import OutboxMessage, Webhook
+from tenants.webhooks.models import OutboxAttempt, OutboxMessage, Webhook
 from tests.storage.conftest import columns
 from tests.upstreams.s3_service import S3Service
 
@@ -162,6 +162,22 @@ def test_a_bucket_that_is_incomplete_or_at_a_private_address_is_refused(owner: C
         assert owner.post("/console/bucket/edit/", form | {missing: ""}).status_code == 200
     assert not OssConfig.objects.exists()
     assert owner.get("/console/bucket/test/").status_code == 404  # the platform's own storage is not theirs to test
+
+
+def test_a_name_that_leads_inside_looks_like_one_that_is_not_there(owner: Client, acme: Tenant) -> None:
+    """A name may lead elsewhere once it is saved: what the tenant is then told must not map the operator's network."""
+    config = OssConfig.objects.create(
+        tenant=acme, mode="custom", driver="s3", bucket="one", access_key_id="id", access_key_secret="s3cret"
+    )
+    webhook = Webhook.objects.create(tenant=acme, url="http://unset.example/", secret="whsec_" + "x" * 43)
+    seen = []
+    for host in ("localhost", "nobody-has-this-name.invalid"):
+        OssConfig.objects.filter(pk=config.pk).update(endpoint=f"http://{host}:9")
+        Webhook.objects.filter(pk=webhook.pk).update(url=f"http://{host}:9/hook")
+        told = said(owner, owner.post("/console/bucket/test/")) + said(owner, owner.post("/console/webhook/test/"))
+        seen.append((told, OutboxAttempt.objects.latest("pk").problem))
+    assert seen[0] == seen[1]
+    assert seen[0][1] == "not_reached"
 
 
 def test_the_bucket_asks_for_the_password(owner: Client) -> None:
