@@ -69,15 +69,18 @@ def test_it_goes_on_where_it_was(account: Account, acme: Any, internal: Any) -> 
         ("UPDATE billing_account SET balance = 5 WHERE id = {id}", "but the entries make"),
         ("UPDATE billing_account SET held = 5 WHERE id = {id}", "are held"),
         ("UPDATE billing_charge SET credits = credits + 1 WHERE account_id = {id}", "but its charge says"),
-        ("UPDATE billing_charge SET refunded = 1 WHERE account_id = {id}", ""),
+        ("UPDATE billing_charge SET refunded = refunded - 1 WHERE account_id = {id} AND refunded > 0", "refunded, its refunds"),
+        ("UPDATE billing_ledgerentry SET charge_id = NULL WHERE account_id = {id} AND seq = {second}", "but has no entry"),
     ],
 )
 def test_what_is_new_is_looked_at(account: Account, acme: Any, internal: Any, tampered: Any, statement: str, said: str) -> None:
     reconcile_new()
     proven = ProvenEntry.objects.get(account=account).seq
     for _number in range(2):
-        internal.post(CHARGE, body(acme))
-    told = tampered(statement.format(id=account.id, last=proven + 2, proven=proven), reconcile_new)
+        charged = internal.post(CHARGE, body(acme))[1]
+    internal.post("/internal/billing/refund", {"chargeId": charged["chargeId"], "reason": "x"})
+    places = {"id": account.id, "proven": proven, "second": proven + 2, "last": proven + 3}
+    told = tampered(statement.format(**places), reconcile_new)
     assert said in told
     assert ProvenEntry.objects.get(account=account).seq == proven
     assert reconcile_new().ok
