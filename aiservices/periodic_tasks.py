@@ -16,7 +16,8 @@ from django.db.models import Q
 
 from aiservices.credentials import pool
 from aiservices.credentials import sora as sora_sync
-from aiservices.generations import double_charges, recovery, unknown
+from aiservices.generations import recovery, unknown
+from aiservices.generations.settlement import double_charges
 from aiservices.monitoring import daily_stats, probes
 from aiservices.monitoring.models import PeriodicTask
 from aiservices.monitoring.reconcile_task import reconcile_all, reconcile_what_is_new

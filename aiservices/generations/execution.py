@@ -21,9 +21,9 @@ from aiservices.errors import CredentialsExhausted, Interrupted, LeaseLost
 from aiservices.generations import pending, providers
 from aiservices.generations.leases import change, heartbeat, is_abandoned, note_called, take_over
 from aiservices.generations.models import Generation, GenerationInput
-from aiservices.generations.payment import find_hold_of
 from aiservices.generations.providers.base import Job, Output, ProviderResult
-from aiservices.generations.settlement import apply_outcome, deliver, fail, fetch_all
+from aiservices.generations.settlement.outcomes import apply_outcome, deliver, fail, fetch_all
+from aiservices.generations.settlement.payment import find_hold_of
 from billing import services as billing_services
 from billing.catalog import pricing
 from billing.catalog.availability import pause_model

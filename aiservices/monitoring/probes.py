@@ -20,8 +20,8 @@ from django.utils.translation import gettext_lazy as _
 
 from aiservices.credentials import sora as sora_sync
 from aiservices.credentials.models import CredentialLease, GeminiKey
-from aiservices.generations import living
 from aiservices.generations.models import Generation
+from aiservices.generations.queue import living
 from aiservices.monitoring import jobs_health
 from aiservices.monitoring.models import HealthCheck, Service, ServiceStatus
 from aiservices.monitoring.upstream_probes import PROBE_SECONDS, Ask, Note, ask_gateway, ask_gemini, ask_openai, ask_sora

@@ -23,8 +23,8 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from aiservices.credentials.models import GeminiKey, SoraToken
-from aiservices.generations import living
 from aiservices.generations.models import Generation
+from aiservices.generations.queue import living
 from billing.ledger.expiry import open_holds
 from billing.monitoring import rejections
 from billing.monitoring.models import Alert

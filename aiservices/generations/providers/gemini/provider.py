@@ -11,8 +11,9 @@ from django.conf import settings
 
 from aiservices.credentials.models import GeminiKey
 from aiservices.errors import CredentialsExhausted
-from aiservices.generations.providers import parameters, veo, veo_results
+from aiservices.generations.providers import parameters
 from aiservices.generations.providers.base import Job, Output, Progress, ProviderResult
+from aiservices.generations.providers.gemini import veo, veo_results
 from aiservices.generations.providers.leasing import Lease, Pool, with_credential
 from aiservices.generations.providers.media import decode_picture, one_by_one
 from aiservices.generations.providers.polling import POLL_SECONDS, wait_until_over

@@ -5,8 +5,8 @@ from typing import Any
 import structlog
 from django.utils.translation import gettext as _
 
-from aiservices.generations import double_charges
 from aiservices.generations.models import Generation
+from aiservices.generations.settlement import double_charges
 from billing import services as ledger
 from billing.errors import HoldEnded
 from billing.ledger.fast_path import Posted

@@ -12,10 +12,10 @@ from typing import Any
 from django.conf import settings
 from django.db import IntegrityError
 
-from aiservices.generations import double_charges
 from aiservices.generations.leases import owner
 from aiservices.generations.models import Generation
-from aiservices.generations.payment import ACTOR
+from aiservices.generations.settlement import double_charges
+from aiservices.generations.settlement.payment import ACTOR
 from billing.catalog.current import Catalog
 from billing.catalog.usage import UsageRequest
 from billing.ledger import fast_path

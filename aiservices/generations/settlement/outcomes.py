@@ -14,11 +14,12 @@ from django.db.models import Q
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
-from aiservices.generations import one_statement, pending, webhooks
+from aiservices.generations import pending, webhooks
 from aiservices.generations.leases import change
 from aiservices.generations.models import Generation, GenerationInput
-from aiservices.generations.payment import credits_held, return_payment, take_payment
 from aiservices.generations.providers.base import Output, ProviderResult
+from aiservices.generations.settlement import one_statement
+from aiservices.generations.settlement.payment import credits_held, return_payment, take_payment
 from billing.ledger.posting import database_now
 from gateway_client import fetch
 from gateway_client.errors import NotFetched, Unusable
@@ -193,7 +194,7 @@ def settle(
 ) -> None:
     """What an operator knows of an outcome that was unknown: it was made (and is charged), or it was not.
 
-    The generation was taken up again before (`work.reopen`). Who decided it and why is kept with the decision.
+    The generation was taken up again before (`execution.reopen`). Who decided it and why is kept with the decision.
 
     Raises:
         LeaseLost.

@@ -1,6 +1,6 @@
 """Videos are jobs: rows that workers claim, keep with heartbeats, and finish under a fencing token.
 
-The rows are the truth. TASK_ENGINE says only what wakes the workers (`aiservices.generations.worker`): `embedded` ones look at
+The rows are the truth. TASK_ENGINE says only what wakes the workers (`aiservices.worker`): `embedded` ones look at
 the table, `celery` ones are sent the job's id. Which job is done next is decided here either way: the one whose owner has the
 fewest running, so that a thousand jobs of one tenant do not keep another's waiting.
 """
@@ -22,7 +22,7 @@ from aiservices.errors import Interrupted, LeaseLost
 from aiservices.generations.execution import ask_what_became_of, can_be_resumed, may_exist, perform, timed_out
 from aiservices.generations.leases import change, heartbeat, take_over
 from aiservices.generations.models import Generation, GenerationInput
-from aiservices.generations.settlement import apply_outcome, fail
+from aiservices.generations.settlement.outcomes import apply_outcome, fail
 from billing.ledger.posting import database_now
 from gateway_client.errors import OutcomeUnknown
 from waule.core import tracing
@@ -52,7 +52,7 @@ def wake(job: Generation) -> None:
     """Sends the job's id once the job is committed. A broker that is away is no reason to refuse: the sweeper sends again."""
     if settings.TASK_ENGINE != "celery":
         return
-    from aiservices.generations import celery_app  # celery is loaded where it is used
+    from aiservices.generations.queue import celery_app  # celery is loaded where it is used
 
     transaction.on_commit(lambda: celery_app.sender.post(str(job.id)))
 

@@ -8,8 +8,9 @@ from typing import Any
 
 from django.conf import settings
 
-from aiservices.generations.providers import openai_images, parameters
+from aiservices.generations.providers import parameters
 from aiservices.generations.providers.base import Job, Output, Progress, ProviderResult
+from aiservices.generations.providers.openai import images as openai_images
 from billing.catalog.pricing.sizes import Pixels
 from gateway_client import answers, http
 from gateway_client.errors import (

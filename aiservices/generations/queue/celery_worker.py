@@ -1,8 +1,4 @@
-"""TASK_ENGINE=celery: the broker wakes the workers. A message carries the job's id and nothing else.
-
-A message that is lost, doubled or late does no harm: the row says what is to be done, `jobs.Queue` says by whom, and the
-sweeper sends again for what waits too long.
-"""
+"""Workers that the broker wakes (TASK_ENGINE=celery), and the sweeper beside them for what the broker lost."""
 
 import threading
 from collections.abc import Callable
@@ -10,54 +6,32 @@ from datetime import timedelta
 from typing import Any
 
 import structlog
-from celery import Celery, signals
+from celery import signals
 from django.conf import settings
 from django.db import connection
 from django.db.models import Q
 
 from aiservices.errors import LeaseLost
-from aiservices.generations import living
-from aiservices.generations import queue as jobs
-from aiservices.generations.broker import Broker, BrokerAway, Sender
 from aiservices.generations.leases import change
 from aiservices.generations.models import Generation
+from aiservices.generations.queue import jobs, living
+from aiservices.generations.queue.broker import BrokerAway
+from aiservices.generations.queue.celery_app import TASK, app, broker, ping, send, waiting_messages
 from billing.ledger.posting import database_now
 from waule.core import tracing
 from waule.core.db import connection_pool
 from waule.core.processes import leave
 
-SEND_SECONDS = 2.0
 STOP_SECONDS = 2.0  # for Celery's own way out, when everything was handed over
 SWEEP_EVERY_SECONDS = 2.0
 MAX_SWEPT = 20  # messages that may wait; more would wake nobody else
 logger = structlog.get_logger(__name__)
 
-# Each transport takes what its client library knows, and refuses the rest.
-_TIMEOUTS = {
-    "redi": {"socket_timeout": SEND_SECONDS, "socket_connect_timeout": SEND_SECONDS},
-    "amqp": {"connect_timeout": SEND_SECONDS, "read_timeout": SEND_SECONDS, "write_timeout": SEND_SECONDS},
-}
-app = Celery("waule", broker=settings.CELERY_BROKER_URL or None)
-app.conf.update(
-    task_default_queue=settings.CELERY_QUEUE,
-    task_ignore_result=True,
-    task_serializer="json",
-    accept_content=["json"],
-    worker_prefetch_multiplier=1,
-    worker_hijack_root_logger=False,
-    worker_send_task_events=False,
-    worker_enable_remote_control=False,
-    worker_cancel_long_running_tasks_on_connection_loss=False,
-    broker_connection_timeout=SEND_SECONDS,
-    broker_connection_retry_on_startup=True,
-    broker_transport_options=_TIMEOUTS.get(settings.CELERY_BROKER_URL.partition(":")[0].rstrip("s"), {}),
-    enable_utc=True,
-)
 _queue = jobs.Queue()
 _stopping = threading.Event()
 
 
-@app.task(name="aiservices.do_job")
+@app.task(name=TASK)
 def do_job(job_id: str) -> None:
     """Does jobs while there are any: whose turn it is, the queue says. So a message that was lost is missed only by the idle."""
     connection_pool.begin()
@@ -67,29 +41,6 @@ def do_job(job_id: str) -> None:
                 jobs.run(job)
     finally:
         connection_pool.end()
-
-
-broker = Broker()
-
-
-def send(job_id: str) -> None:
-    """Tells the workers that there is a job. Where the broker is away they find it in its row."""
-    try:
-        broker.call(lambda: do_job.apply_async((job_id,), retry=False))
-    except BrokerAway as error:
-        logger.warning("job_not_sent", generation=job_id, error=str(error))
-
-
-sender = Sender(send, broker)
-
-
-def ping() -> None:
-    """Asks the broker whether it is there.
-
-    Raises:
-        BrokerAway.
-    """
-    broker.call(lambda: waiting_messages())
 
 
 def run_worker(*, concurrency: int, stopping: threading.Event, drain: Callable[[], None]) -> None:
@@ -184,12 +135,3 @@ def sweep() -> int:
                 continue
         send(str(job.id))
     return len(found)
-
-
-def waiting_messages() -> int:
-    """How many messages no worker has taken yet."""
-    with app.connection_for_write() as connection:
-        try:
-            return int(connection.default_channel.queue_declare(settings.CELERY_QUEUE, passive=True).message_count)
-        except connection.channel_errors:
-            return 0  # nobody has sent one yet
