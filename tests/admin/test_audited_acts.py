@@ -36,7 +36,7 @@ def of_forms() -> list[str]:
 COMPUTED: dict[str, Any] = {
     "aiservices/credentials/services.py:_turn": ["credential.enable", "credential.disable"],
     "aiservices/retention/erasure.py:_finish": ["tenant.erase", "user.erase"],
-    "billing/admin/prices.py:note": [
+    "billing/admin/catalog/prices.py:note": [
         f"{row}.{verb}" for row in ("billingrule", "levelconfig") for verb in ("add", "change", "delete")
     ],
     "billing/approvals/services.py:_record": [f"approval.{verb}" for verb in ("ask", "approve", "reject", "expire", "fail")],

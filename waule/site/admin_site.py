@@ -22,8 +22,8 @@ class WauleAdminSite(UnfoldAdminSite):
     def extra_urls(self) -> list[URLPattern]:
         from aiservices.admin import services_page as admin_panel
         from aiservices.admin.key_webhook import webhook_view
-        from billing.admin.catalog_dry_run import rehearsal_view
-        from billing.admin.simulator import simulator_view
+        from billing.admin.catalog.dry_run import rehearsal_view
+        from billing.admin.catalog.simulator import simulator_view
         from tenants.admin.reveal import reveal_view
         from waule.site import login as admin_login
         from waule.site import overview

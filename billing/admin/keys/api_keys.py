@@ -10,8 +10,8 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from unfold.decorators import display
 
-from billing.admin import key_forms
-from billing.admin.key_forms import models_in_words
+from billing.admin.keys import forms
+from billing.admin.keys.forms import models_in_words
 from billing.services.api_keys import budgets_of_keys
 from tenants.models import ApiKey
 from waule.core.admin import HistoryAdmin, PageButton, RelatedFilter, badge_of_bool, link, mode_badge, spaced_number
@@ -51,14 +51,14 @@ class ApiKeyAdmin(HistoryAdmin):
         return request.user.has_perm("tenants.add_apikey")
 
     def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> HttpResponse:
-        return key_forms.add_view(request)  # not the usual form: it would open a transaction and redirect away from the key
+        return forms.add_view(request)  # not the usual form: it would open a transaction and redirect away from the key
 
     def get_urls(self) -> list[URLPattern]:
         guarded = self.admin_site.admin_view
         return [
-            path("<uuid:key_id>/revoke/", guarded(key_forms.revoke_view), name="tenants_apikey_revoke"),
-            path("<uuid:key_id>/limits/", guarded(key_forms.change_view), name="tenants_apikey_limits"),
-            path("<uuid:key_id>/rotate/", guarded(key_forms.rotate_view), name="tenants_apikey_rotate"),
+            path("<uuid:key_id>/revoke/", guarded(forms.revoke_view), name="tenants_apikey_revoke"),
+            path("<uuid:key_id>/limits/", guarded(forms.change_view), name="tenants_apikey_limits"),
+            path("<uuid:key_id>/rotate/", guarded(forms.rotate_view), name="tenants_apikey_rotate"),
             *super().get_urls(),
         ]
 

@@ -15,8 +15,8 @@ from django.utils.translation import gettext_lazy
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminTextareaWidget
 
-from billing.admin.redemption import codes_as_csv
-from billing.admin.two_persons import decided_before
+from billing.admin.money.redemption import codes_as_csv
+from billing.admin.money.two_persons import decided_before
 from billing.approvals import services
 from billing.approvals.errors import ApprovalOver
 from billing.approvals.models import ApprovalRequest

@@ -18,7 +18,7 @@ from django.utils.translation import gettext_lazy
 from unfold.widgets import UnfoldAdminBigIntegerFieldWidget, UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget
 
 from billing import services
-from billing.admin import two_persons
+from billing.admin.money import two_persons
 from billing.approvals.models import ApprovalRequest
 from billing.ledger.balances import balance_of
 from billing.ledger.models import GRANT_KINDS, MAX_CREDITS, MAX_REASON_LENGTH, Account, Charge, Kind

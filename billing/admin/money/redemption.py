@@ -25,7 +25,7 @@ from unfold.widgets import (
     UnfoldAdminTextInputWidget,
 )
 
-from billing.admin import two_persons
+from billing.admin.money import two_persons
 from billing.approvals.models import ApprovalRequest
 from billing.ledger.models import MAX_CREDITS
 from billing.redemption import services
