@@ -16,7 +16,7 @@ from unfold.admin import StackedInline
 from unfold.decorators import display
 
 from storage.backends import backend_of_config, folder_of
-from storage.check import check
+from storage.checks.backend import check
 from storage.media import url_of
 from storage.models import OssConfig, StorageUsage, StoredObject
 from storage.quota_field import QuotaField

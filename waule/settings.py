@@ -245,7 +245,7 @@ _database["CONN_HEALTH_CHECKS"] = False
 _database["ATOMIC_REQUESTS"] = False
 
 AUTHENTICATION_BACKENDS = [
-    "tenants.login_limits.LimitedByAddress",
+    "tenants.login.limits.LimitedByAddress",
     "axes.backends.AxesStandaloneBackend",
     "django.contrib.auth.backends.ModelBackend",
 ]
@@ -265,7 +265,7 @@ AXES_COOLOFF_TIME = number("LOGIN_LOCKOUT_HOURS", 0.25, low=0.01, high=720)
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_RESET_ON_SUCCESS = True
 AXES_HTTP_RESPONSE_CODE = 429
-AXES_CLIENT_IP_CALLABLE = "tenants.login_limits.axes_address"
+AXES_CLIENT_IP_CALLABLE = "tenants.login.limits.axes_address"
 AXES_LOCKOUT_CALLABLE = "waule.site.views.locked_out"
 AXES_ENABLE_ADMIN = False  # its pages look unlike ours; `axes_reset_username` lets someone in again
 AXES_DISABLE_ACCESS_LOG = True

@@ -28,9 +28,9 @@ from aiservices.monitoring.upstream_probes import PROBE_SECONDS, Ask, Note, ask_
 from billing.catalog.provider_lists import Listed, keep, known_names, sold_by
 from gateway_client import sora_admin
 from gateway_client.errors import CredentialRefused, UpstreamRateLimited
-from storage import readiness
 from storage.backends import platform_backend
-from storage.check import PROBED_FOLDER
+from storage.checks import readiness
+from storage.checks.backend import PROBED_FOLDER
 from storage.drivers import driver_of
 from storage.drivers.self_test import self_test
 from storage.pending_uploads import pending

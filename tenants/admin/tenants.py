@@ -18,12 +18,13 @@ from unfold.decorators import display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
-from tenants import audit, second_factor, staff_rights
+from tenants import audit, staff_rights
 from tenants.admin import tabs as admin_panels
 from tenants.admin.audited import AuditedAdmin
 from tenants.admin.members import MemberInline, record_changes
 from tenants.admin.second_factors import reset_view
 from tenants.admin.words import with_code
+from tenants.login import second_factor
 from tenants.models import ALL_MODELS, Mode, Tenant, TenantMember, User
 from waule.core.admin import PageButton, actor_of, badge, badge_of_bool, spaced_number
 

@@ -47,7 +47,7 @@ class WauleAdminSite(UnfoldAdminSite):
 
     def admin_view(self, view: View, cacheable: bool = False) -> View:
         """Every page asks for the second factor of those who have one, or must have one."""
-        from tenants import second_factor
+        from tenants.login import second_factor
 
         guarded = super().admin_view(view, cacheable)
 

@@ -6,8 +6,9 @@ from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from storage import api_schema, services
-from storage.check import check_owner
+from storage import services
+from storage.api import schema
+from storage.checks.backend import check_owner
 from storage.models import OssConfig
 from tenants import audit
 from tenants.principal import Principal
@@ -46,7 +47,7 @@ class StorageViewSet(InternalViewSet):
 
     scope = "storage"
 
-    @extend_schema(request=RecordBody, responses={200: api_schema.StorageUsage}, operation_id="storage_record")
+    @extend_schema(request=RecordBody, responses={200: schema.StorageUsage}, operation_id="storage_record")
     def record(self, request: Request) -> Response:
         fields = self.read_body(request, RECORD)
         usage = services.record(
@@ -57,7 +58,7 @@ class StorageViewSet(InternalViewSet):
         )
         return answer(usage_answer(usage), replayed=usage.replayed)
 
-    @extend_schema(request=ReleaseBody, responses={200: api_schema.StorageUsage}, operation_id="storage_release")
+    @extend_schema(request=ReleaseBody, responses={200: schema.StorageUsage}, operation_id="storage_release")
     def release(self, request: Request) -> Response:
         fields = self.read_body(request, RELEASE)
         return answer(usage_answer(services.release(tenant_id=fields["tenantId"], object_key=fields["objectKey"])))
@@ -68,7 +69,7 @@ class OssConfigViewSet(InternalViewSet):
 
     scope = "secrets"
 
-    @extend_schema(responses={200: api_schema.TenantBucket}, operation_id="tenant_oss_config")
+    @extend_schema(responses={200: schema.TenantBucket}, operation_id="tenant_oss_config")
     def retrieve(self, request: Request, tenant_id: str) -> Response:
         tenant = find_tenant(tenant_id)
         config = OssConfig.objects.filter(tenant=tenant).first()
@@ -82,7 +83,7 @@ class OssConfigViewSet(InternalViewSet):
         response["Cache-Control"] = "no-store"
         return response
 
-    @extend_schema(request=None, responses={200: api_schema.BucketTest}, operation_id="tenant_oss_config_test")
+    @extend_schema(request=None, responses={200: schema.BucketTest}, operation_id="tenant_oss_config_test")
     def test(self, request: Request, tenant_id: str) -> Response:
         """Whether the place of the tenant's files works: 200 either way, with `ok` and the reason."""
         tenant = find_tenant(tenant_id)

@@ -11,8 +11,9 @@ from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from tenants import api_schema, second_factor
-from tenants.logins import note_failure, note_login
+from tenants.api import schema
+from tenants.login import second_factor
+from tenants.login.logins import note_failure, note_login
 from tenants.models import User
 from waule.core.auth import jwt_tokens
 from waule.core.auth.user_auth import stamp_of, user_of_token
@@ -45,7 +46,7 @@ class TokenViewSet(ApiViewSet):
     authentication_classes: list[Any] = []
     permission_classes = [AllowAny]
 
-    @extend_schema(request=CredentialsBody, responses={200: api_schema.Tokens}, operation_id="token")
+    @extend_schema(request=CredentialsBody, responses={200: schema.Tokens}, operation_id="token")
     def create(self, request: Request) -> Response:
         fields = self.read_body(request, CREDENTIALS)
         user = authenticate(request._request, username=fields["username"], password=fields["password"])
@@ -62,7 +63,7 @@ class TokenViewSet(ApiViewSet):
         note_login(user, request=request._request, way="token")
         return tokens_of(user, has_second_factor=has_second_factor)
 
-    @extend_schema(request=RefreshBody, responses={200: api_schema.Tokens}, operation_id="token_refresh")
+    @extend_schema(request=RefreshBody, responses={200: schema.Tokens}, operation_id="token_refresh")
     def refresh(self, request: Request) -> Response:
         found = user_of_token(self.read_body(request, REFRESH)["refresh"], "refresh")
         if found is None:
