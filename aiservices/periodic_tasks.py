@@ -29,7 +29,7 @@ from billing.ledger.posting import database_now
 from billing.monitoring import alerts
 from billing.monitoring import daily_stats as credit_stats
 from billing.usage_reports.rollup import roll_up_due
-from gateway_client import sora_admin
+from gateway_client.upstreams import sora_admin
 from storage import pending_uploads
 from storage.drivers.local import sweep_incoming
 from storage.services import sweep_reservations

@@ -227,7 +227,7 @@ def prepare(url: str, directory: Path, count: int, say: Callable[[str], None]) -
     env = environment(url, directory)
     say(f"a database with {count:,} tenants")
     child("manage.py", "migrate", "--verbosity=0", env=env)
-    return env, json.loads(child("-m", "benchmarks.seed", str(count), env=env))
+    return env, json.loads(child("-m", "benchmarks.data.seed", str(count), env=env))
 
 
 def on_postgresql(
@@ -296,9 +296,9 @@ def on_a_long_history(server: str, directory: Path, entries: int, repeats: int, 
         with postgresql(server) as url:
             env = environment(url, directory)
             child("manage.py", "migrate", "--verbosity=0", env=env)
-            child("-m", "benchmarks.history", str(count), env=env)
+            child("-m", "benchmarks.data.history", str(count), env=env)
             say("every list, search and filter of the admin")
-            pages[count] = sorted(json.loads(child("-m", "benchmarks.admin_pages", env=env)).values())
+            pages[count] = sorted(json.loads(child("-m", "benchmarks.pages.admin_pages", env=env)).values())
             for _repeat in range(repeats if count == entries else 0):
                 say("reconcile")
                 proof.theirs.append(plain_sum(url))

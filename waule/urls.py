@@ -8,7 +8,7 @@ import waule.console.lists  # noqa: F401  (registers the pages)
 from aiservices.api import urls_credentials, urls_v1
 from waule.console.site import console_site
 from waule.site import views
-from waule.site.schema_view import SchemaView
+from waule.site.openapi.view import SchemaView
 
 urlpatterns = [
     path("", views.home),

@@ -26,8 +26,8 @@ from aiservices.monitoring import jobs_health
 from aiservices.monitoring.models import HealthCheck, Service, ServiceStatus
 from aiservices.monitoring.upstream_probes import PROBE_SECONDS, Ask, Note, ask_gateway, ask_gemini, ask_openai, ask_sora
 from billing.catalog.provider_lists import Listed, keep, known_names, sold_by
-from gateway_client import sora_admin
 from gateway_client.errors import CredentialRefused, UpstreamRateLimited
+from gateway_client.upstreams import sora_admin
 from storage.backends import platform_backend
 from storage.checks import readiness
 from storage.checks.backend import PROBED_FOLDER

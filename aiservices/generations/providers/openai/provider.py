@@ -23,11 +23,11 @@ from gateway_client.errors import (
     UpstreamRateLimited,
 )
 from gateway_client.fetch import EXTENSIONS, MAX_VIDEO_BYTES, VIDEO_TYPES, identify, load_reference_image
-from gateway_client.gateway import as_number
 from gateway_client.job_states import JobState, job_progress, job_state
 from gateway_client.request import HEADER_VALUE, Files
 from gateway_client.results import Found, read_results
 from gateway_client.transport import Deadline
+from gateway_client.upstreams.gateway import as_number
 from waule.core.errors import NotConfigured
 
 PIXEL_STEP, MAX_SIDE = 16, 3840  # of an image's sides

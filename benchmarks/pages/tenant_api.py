@@ -1,7 +1,7 @@
-"""Asks all that a tenant may ask, by its key and in the console: python -m benchmarks.tenant_api FILE
+"""Asks all that a tenant may ask, by its key and in the console: python -m benchmarks.pages.tenant_api FILE
 
-FILE is what `benchmarks.tenant_history` printed, and DATABASE_URL its database. Prints {tenant: {path: milliseconds, the median
-of REPEATS}} for the full, the small and the empty tenant.
+FILE is what `benchmarks.data.tenant_history` printed, and DATABASE_URL its database. Prints {tenant: {path: milliseconds, the
+median of REPEATS}} for the full, the small and the empty tenant.
 """
 
 import json

@@ -1,7 +1,7 @@
-"""How many statements and milliseconds the admin's lists take on a long history: python -m benchmarks.page_budget
+"""How many statements and milliseconds the admin's lists take on a long history: python -m benchmarks.pages.budget
 
-Run it beside a database that `benchmarks.tenant_history` or `benchmarks.history` has filled. Prints a table in Markdown, to be
-kept in benchmarks/pages.md: each page's statements, and the median of REPEATS answers, rendering included.
+Run it beside a database that `benchmarks.data.tenant_history` or `benchmarks.data.history` has filled. Prints a table in
+Markdown, to be kept in benchmarks/pages.md: each page's statements, and the median of REPEATS answers, rendering included.
 """
 
 import os

@@ -1,7 +1,7 @@
 """Fills a throw-away database with one tenant of a long history, some of a short one and an empty one.
 
-python -m benchmarks.tenant_history ENTRIES prints, as JSON, whom it made. The full tenant has ENTRIES ledger entries, each of
-the SMALL_TENANTS others SMALL_ENTRIES. One charge of twenty is partly refunded, one of ten belongs to a generation. Rows go in
+python -m benchmarks.data.tenant_history ENTRIES prints, as JSON, whom it made. The full tenant has ENTRIES ledger entries, each
+of the SMALL_TENANTS others SMALL_ENTRIES. One charge of twenty is partly refunded, one of ten belongs to a generation. Rows go in
 by COPY, chained as the ledger chains them, without the foreign keys being checked one by one.
 """
 

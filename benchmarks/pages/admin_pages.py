@@ -1,6 +1,6 @@
 """Opens every list of the admin, its filters, searches and older pages, and the pages made of figures.
 
-Run as a process of its own: python -m benchmarks.admin_pages. Prints {path: milliseconds, the median of REPEATS}.
+Run as a process of its own: python -m benchmarks.pages.admin_pages. Prints {path: milliseconds, the median of REPEATS}.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Fills a throw-away database with a long history, chained as the ledger chains it: python -m benchmarks.history ENTRIES
+"""Fills a throw-away database with a long history, chained as the ledger chains it: python -m benchmarks.data.history ENTRIES
 
 Every entry but the first of each account is a use with its charge, spread over the last DAYS days. For every ten of them
 there is a generation, a hold, a stored object, an entry of the audit trail, a message and a refund.
@@ -19,7 +19,7 @@ from django.db import connection, models  # noqa: E402
 from django.utils import timezone  # noqa: E402
 
 from aiservices.generations.models import Generation  # noqa: E402
-from benchmarks.seed import platform  # noqa: E402
+from benchmarks.data.seed import platform  # noqa: E402
 from billing.ledger.models import Account, Charge, Hold, Refund  # noqa: E402
 from storage.models import StoredObject  # noqa: E402
 from tenants.models import AuditEntry  # noqa: E402

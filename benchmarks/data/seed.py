@@ -1,6 +1,6 @@
 """Fills a throw-away database: tenants with accounts full of credits, one priced model, one key. Prints what there is.
 
-Run as a process of its own, with DATABASE_URL naming that database: python -m benchmarks.seed COUNT
+Run as a process of its own, with DATABASE_URL naming that database: python -m benchmarks.data.seed COUNT
 """
 
 import json
