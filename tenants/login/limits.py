@@ -17,9 +17,9 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from waule.core.auth.client_address import address_group, client_address
+from waule.core.auth.rate_limit import AddressLimit
 from waule.core.errors import RateLimited
-from waule.core.http.client_address import address_group, client_address
-from waule.core.http.rate_limit import AddressLimit
 
 logger = logging.getLogger(__name__)
 

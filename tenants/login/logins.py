@@ -9,7 +9,7 @@ from django.http import HttpRequest
 
 from tenants import audit
 from tenants.models import User
-from waule.core.http.client_address import client_address
+from waule.core.auth.client_address import client_address
 from waule.core.http.middleware import current_request
 
 logger = structlog.get_logger(__name__)

@@ -31,8 +31,8 @@ from billing.monitoring.models import Alert
 from billing.reconciliation import runs as reconcile_runs
 from storage.pending_uploads import pending
 from tenants.webhooks.models import OutboxMessage
+from waule.core.auth.client_address import client_address
 from waule.core.errors import Forbidden
-from waule.core.http.client_address import client_address
 from waule.core.metrics import COUNTED, REJECTIONS, REQUESTS
 from waule.core.metrics_directory import VARIABLE
 
