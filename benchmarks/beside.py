@@ -21,7 +21,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measure import PROJECT, SECRET, child, environment, postgresql, vacuum
+from benchmarks.servers import PROJECT, SECRET, child, environment, postgresql, vacuum
 
 PEER = PROJECT / "benchmarks" / "peer"
 SCENARIOS = ["charge spread", "charge hot", "balance", "by-apikey", "storage record", "hold", "batch", "models"]

@@ -20,7 +20,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 from benchmarks.beside import cpu_seconds, free_port, running, sql
 from benchmarks.load import run
-from benchmarks.measure import PROJECT, charge_body, child, environment, internal, postgresql, vacuum
+from benchmarks.measure import charge_body, internal
+from benchmarks.servers import PROJECT, child, environment, postgresql, vacuum
 
 CONNECTIONS = 8  # of the load, for each process
 

@@ -19,10 +19,11 @@ from django.db import DatabaseError, InterfaceError, connection, transaction
 from django.db.models import Count, Min, Q, QuerySet
 
 from aiservices.errors import Interrupted, LeaseLost
-from aiservices.generations.execution import ask_what_became_of, can_be_resumed, may_exist, perform, timed_out
+from aiservices.generations.execution import can_be_resumed, may_exist, perform, timed_out
 from aiservices.generations.leases import change, heartbeat, take_over
 from aiservices.generations.models import Generation, GenerationInput
 from aiservices.generations.settlement.outcomes import apply_outcome, fail
+from aiservices.generations.unfinished import ask_what_became_of
 from billing.ledger.posting import database_now
 from gateway_client.errors import OutcomeUnknown
 from waule.core import tracing

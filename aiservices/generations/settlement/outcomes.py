@@ -194,7 +194,7 @@ def settle(
 ) -> None:
     """What an operator knows of an outcome that was unknown: it was made (and is charged), or it was not.
 
-    The generation was taken up again before (`execution.reopen`). Who decided it and why is kept with the decision.
+    The generation was taken up again before (`unfinished.reopen`). Who decided it and why is kept with the decision.
 
     Raises:
         LeaseLost.
