@@ -18,6 +18,7 @@ from billing.catalog.availability import MAX_REASON_LENGTH, SWITCH_FIELDS, switc
 from billing.catalog.file.versions import record as record_version
 from billing.catalog.models import AIModel
 from tenants.admin.audited import AuditedAdmin
+from tenants.admin.tabs import add_models
 from waule.core.admin import PageButton, actor_of, admin_page, badge, badge_of_bool, next_page, tell_form
 from waule.core.db.transactions import in_current_transaction
 from waule.core.errors import WauleError
@@ -125,3 +126,6 @@ class AIModelAdmin(AuditedAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False  # charges and generations keep naming it; switch it off instead
+
+
+add_models(lambda: AIModel._default_manager.values_list("id", "model_id", "name", "provider"))
