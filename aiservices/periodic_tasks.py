@@ -16,7 +16,8 @@ from django.db.models import Q
 
 from aiservices.credentials import pool
 from aiservices.credentials import sora as sora_sync
-from aiservices.generations import double_charges, recovery, unknown
+from aiservices.generations import recovery, unknown
+from aiservices.generations.settlement import double_charges
 from aiservices.monitoring import daily_stats, probes
 from aiservices.monitoring.models import PeriodicTask
 from aiservices.monitoring.reconcile_task import reconcile_all, reconcile_what_is_new
@@ -28,7 +29,7 @@ from billing.ledger.posting import database_now
 from billing.monitoring import alerts
 from billing.monitoring import daily_stats as credit_stats
 from billing.usage_reports.rollup import roll_up_due
-from gateway_client import sora_admin
+from gateway_client.upstreams import sora_admin
 from storage import pending_uploads
 from storage.drivers.local import sweep_incoming
 from storage.services import sweep_reservations

@@ -19,9 +19,9 @@ from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from aiservices import periodic_tasks
-from aiservices.generations import living
 from aiservices.generations.models import Generation
-from aiservices.generations.queue import Queue, run, under_way
+from aiservices.generations.queue import living
+from aiservices.generations.queue.jobs import Queue, run, under_way
 from waule.core import tracing
 from waule.core.db import connection_pool
 from waule.core.errors import WauleError
@@ -50,9 +50,9 @@ def work(*, concurrency: int, stop: threading.Event) -> None:
     logger.info("worker_started", concurrency=concurrency, engine=settings.TASK_ENGINE)
     with living.shown(concurrency=concurrency), keeping_house(stop):
         if settings.TASK_ENGINE == "celery":
-            from aiservices.generations import celery_app  # celery is loaded where it is used
+            from aiservices.generations.queue import celery_worker  # celery is loaded where it is used
 
-            celery_app.run_worker(concurrency=concurrency, stopping=stop, drain=drain)
+            celery_worker.run_worker(concurrency=concurrency, stopping=stop, drain=drain)
         else:
             Worker(concurrency=concurrency, stopping=stop).run()
     tracing.end()

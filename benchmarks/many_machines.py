@@ -20,7 +20,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 from benchmarks.beside import cpu_seconds, free_port, running, sql
 from benchmarks.load import run
-from benchmarks.measure import PROJECT, charge_body, child, environment, internal, postgresql, vacuum
+from benchmarks.measure import charge_body, internal
+from benchmarks.servers import PROJECT, child, environment, postgresql, vacuum
 
 CONNECTIONS = 8  # of the load, for each process
 
@@ -72,7 +73,7 @@ def main() -> None:
     with postgresql(server) as url, tempfile.TemporaryDirectory() as directory:
         environ = environment(url, Path(directory)) | {"DATABASE_CONNECTIONS": "4"}
         child("manage.py", "migrate", "-v0", env=environ)
-        made = json.loads(child("-m", "benchmarks.seed", "2000", env=environ))
+        made = json.loads(child("-m", "benchmarks.data.seed", "2000", env=environ))
         vacuum(url)
         postgres = int(sql(url, "SELECT split_part(pg_read_file('postmaster.pid'), E'\\n', 1)"))
         charges = [internal("POST", "billing/charge", charge_body(tenant, made["model"])) for tenant in made["tenants"]]

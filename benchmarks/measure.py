@@ -5,171 +5,24 @@ Every repeat measures both sides one after the other, so that a ratio compares t
 
 import contextlib
 import json
-import os
-import secrets
 import shutil
-import socket
-import sqlite3
 import statistics
-import subprocess
-import sys
 import tempfile
-import time
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import psycopg2
 
 from benchmarks.load import Load, request, run
+from benchmarks.other_side import ONE_STATEMENT, pgbench, plain_sqlite, plain_sum
 from benchmarks.report import Line
+from benchmarks.servers import SECRET, child, environment, postgresql, serving, vacuum
 from benchmarks.waiting import WAITING, SlowProvider, measure_following, measure_waiting, processes_on
 
-PROJECT = Path(__file__).resolve().parent.parent
-SECRET = "benchmark-internal-secret-of-32-characters"
 SPREAD = 10_000
 FEW_ENTRIES = 1000
-LONGEST_SECONDS = 3600  # of one child: a history of ten million entries takes a quarter of an hour
 CONNECTIONS = 8  # that a server process lends at most: `waule.core.db.connection_pool`, which cannot be imported without settings
-
-ONE_STATEMENT = """
-WITH moved AS (
-    UPDATE billing_account SET balance = balance - 7, last_seq = last_seq + 1, last_entry_at = now()
-    WHERE id = :id AND balance - held >= 7 RETURNING id, balance, held, last_seq
-)
-INSERT INTO billing_ledgerentry
-    (account_id, seq, kind, amount, balance, description, actor, fingerprint, spendable, created_at, hash)
-SELECT id, last_seq, 'CONSUME', -7, balance, 'bench', 'bench', '', balance - held, now(), '' FROM moved;
-"""
-
-
-# --- databases and servers -----------------------------------------------------------------------------------------
-
-
-def environment(url: str, directory: Path) -> dict[str, str]:
-    keys = {"SECRET_KEY": secrets.token_urlsafe(48), "JWT_SECRET": secrets.token_urlsafe(48), "INTERNAL_SECRET": SECRET}
-    from cryptography.fernet import Fernet
-
-    return os.environ | keys | {
-        "ENCRYPTION_KEYS": Fernet.generate_key().decode(),
-        "ALLOWED_HOSTS": "127.0.0.1",
-        "DEBUG": "false",
-        "DATABASE_URL": url,
-        "MEDIA_ROOT": str(directory / "media"),
-        "WAULE_ENV_FILE": str(directory / "none"),
-        "DJANGO_SETTINGS_MODULE": "waule.settings",
-        "LOG_LEVEL": "ERROR",
-    }  # fmt: skip
-
-
-def child(*arguments: str, env: dict[str, str]) -> str:
-    done = subprocess.run(
-        [sys.executable, *arguments], cwd=PROJECT, env=env, capture_output=True, text=True, timeout=LONGEST_SECONDS
-    )
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(arguments)}: {done.stderr[-2000:]}")
-    return done.stdout
-
-
-@contextlib.contextmanager
-def postgresql(server: str, template: str = "") -> Iterator[str]:
-    """The URL of a new database on that server (…/postgres), a copy of `template` if that is given; dropped at the end."""
-    name = f"waule_benchmark_{secrets.token_hex(4)}"
-
-    def on_server(statement: str) -> None:
-        with contextlib.closing(psycopg2.connect(server)) as connection:
-            connection.autocommit = True
-            connection.cursor().execute(statement)
-
-    on_server(f"CREATE DATABASE {name}" + (f" TEMPLATE {template.rpartition('/')[2]}" if template else ""))
-    try:
-        yield f"{server.rpartition('/')[0]}/{name}"
-    finally:
-        on_server(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
-
-
-def vacuum(url: str) -> None:
-    """What autovacuum does between the minutes: some servers have it switched off, and their plans are of empty tables."""
-    with contextlib.closing(psycopg2.connect(url)) as connection:
-        connection.autocommit = True
-        connection.cursor().execute("VACUUM ANALYZE")
-
-
-@contextlib.contextmanager
-def serving(env: dict[str, str]) -> Iterator[int]:
-    """A waule server on a free port of loopback; the port."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    process = subprocess.Popen(
-        [sys.executable, "manage.py", "serve", "--port", str(port)],
-        cwd=PROJECT,
-        env=env,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
-        for _attempt in range(600):
-            with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=5):
-                break
-            time.sleep(0.1)
-        yield port
-    finally:
-        process.terminate()
-        try:
-            process.wait(15)
-        except subprocess.TimeoutExpired:
-            process.kill()
-
-
-# --- the other side ------------------------------------------------------------------------------------------------
-
-
-def pgbench(url: str, script: str, *, clients: int, seconds: float) -> float:
-    """Transactions per second of that script, each its own transaction, prepared."""
-    with tempfile.NamedTemporaryFile("w", suffix=".sql") as file:
-        file.write(script)
-        file.flush()
-        command = ["pgbench", "-n", "-M", "prepared", "-c", str(clients), "-j", "2", "-T", str(max(1, round(seconds)))]
-        done = subprocess.run([*command, "-f", file.name, url], capture_output=True, text=True, timeout=seconds + 60)
-    if done.returncode:
-        raise RuntimeError(done.stderr)
-    line = next(line for line in done.stdout.splitlines() if line.startswith("tps = "))
-    return float(line.split()[2])
-
-
-def plain_sqlite(path: str, account: int, seconds: float) -> float:
-    """The same two writes as `ONE_STATEMENT`, with a charge's row, from one thread without any framework."""
-    connection = sqlite3.connect(path, isolation_level=None, timeout=20)
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")
-    row = connection.execute("SELECT * FROM billing_charge LIMIT 1")
-    columns = [column[0] for column in row.description]
-    values = list(row.fetchone())
-    insert = f"INSERT INTO billing_charge ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
-    values[columns.index("account_id")] = account
-    done, started = 0, time.perf_counter()
-    while time.perf_counter() - started < seconds:
-        values[columns.index("id")] = secrets.token_hex(16)
-        connection.execute("BEGIN IMMEDIATE")
-        connection.execute(
-            "UPDATE billing_account SET balance = balance - 7, last_seq = last_seq + 1 WHERE id = ? AND balance - held >= 7",
-            (account,),
-        )
-        connection.execute(insert, values)
-        connection.execute(
-            "INSERT INTO billing_ledgerentry (account_id, seq, kind, amount, balance, description, actor, fingerprint, "
-            "spendable, created_at, hash) SELECT id, last_seq, 'CONSUME', -7, balance, 'bench', 'bench', '', balance, "
-            "'2026-01-01 00:00:00', '' FROM billing_account WHERE id = ?",
-            (account,),
-        )
-        connection.execute("COMMIT")
-        done += 1
-    rate = done / (time.perf_counter() - started)
-    connection.close()
-    return rate
 
 
 # --- requests ------------------------------------------------------------------------------------------------------
@@ -227,7 +80,7 @@ def prepare(url: str, directory: Path, count: int, say: Callable[[str], None]) -
     env = environment(url, directory)
     say(f"a database with {count:,} tenants")
     child("manage.py", "migrate", "--verbosity=0", env=env)
-    return env, json.loads(child("-m", "benchmarks.seed", str(count), env=env))
+    return env, json.loads(child("-m", "benchmarks.data.seed", str(count), env=env))
 
 
 def on_postgresql(
@@ -296,9 +149,9 @@ def on_a_long_history(server: str, directory: Path, entries: int, repeats: int, 
         with postgresql(server) as url:
             env = environment(url, directory)
             child("manage.py", "migrate", "--verbosity=0", env=env)
-            child("-m", "benchmarks.history", str(count), env=env)
+            child("-m", "benchmarks.data.history", str(count), env=env)
             say("every list, search and filter of the admin")
-            pages[count] = sorted(json.loads(child("-m", "benchmarks.admin_pages", env=env)).values())
+            pages[count] = sorted(json.loads(child("-m", "benchmarks.pages.admin_pages", env=env)).values())
             for _repeat in range(repeats if count == entries else 0):
                 say("reconcile")
                 proof.theirs.append(plain_sum(url))
@@ -310,16 +163,6 @@ def on_a_long_history(server: str, directory: Path, entries: int, repeats: int, 
     median.ours, median.theirs = [statistics.median(many)], [statistics.median(few)]
     slowest.ours, slowest.theirs = [many[-1]], [few[-1]]
     return [median, slowest, proof]
-
-
-def plain_sum(url: str) -> float:
-    """Rows per second of the simplest look at every entry."""
-    with contextlib.closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
-        cursor.execute("SET max_parallel_workers_per_gather = 0")
-        started = time.perf_counter()
-        cursor.execute("SELECT sum(amount), count(*) FROM billing_ledgerentry")
-        _sum, rows = cursor.fetchone()
-        return float(rows / (time.perf_counter() - started))
 
 
 def while_generations_wait(

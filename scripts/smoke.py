@@ -55,8 +55,8 @@ def drivers() -> list[str]:
 
 def broker() -> list[str]:
     """The transport of CELERY_BROKER_URL, as far as it goes without a broker: it is away, and nothing else is wrong."""
-    from aiservices.generations.broker import BrokerAway
-    from aiservices.generations.celery_app import app, ping
+    from aiservices.generations.queue.broker import BrokerAway
+    from aiservices.generations.queue.celery_app import app, ping
 
     with app.connection_for_write() as connection:
         name = str(connection.transport.driver_type)

@@ -16,14 +16,13 @@ from unfold.admin import StackedInline
 from unfold.decorators import display
 
 from storage.backends import backend_of_config, folder_of
-from storage.check import check
+from storage.checks.backend import check
 from storage.media import url_of
 from storage.models import OssConfig, StorageUsage, StoredObject
 from storage.quota_field import QuotaField
 from tenants import audit
 from tenants.admin.audited import AuditedAdmin
-from tenants.admin.tabs import TenantPanel, add_panel
-from tenants.admin.tenants import TenantAdmin
+from tenants.admin.tabs import TenantPanel, add_inline, add_panel
 from tenants.models import Tenant
 from tenants.principal import Principal
 from waule.core.admin import (
@@ -235,6 +234,6 @@ def _stored(tenant: Tenant) -> dict[str, Any]:
     }
 
 
-TenantAdmin.inlines = (*TenantAdmin.inlines, StorageInline)
+add_inline(StorageInline)
 # The quota's form has the same name (its prefix), and so stands in the same tab.
 add_panel(TenantPanel(40, "storage", _("Storage"), "storage.view_storageusage", "admin/tenant/storage.html", _stored))

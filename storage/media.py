@@ -13,8 +13,9 @@ from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS
 from django.utils import timezone
 
-from storage import readiness, services
+from storage import services
 from storage.backends import LOCAL_BACKEND, OwnerStorage, folder_of, is_ours, platform_backend
+from storage.checks import readiness
 from storage.drivers import Backend, Driver, driver_of
 from storage.drivers.local import disk_problem, incoming, path_of
 from storage.errors import BucketProblem

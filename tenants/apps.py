@@ -11,4 +11,4 @@ class TenantsConfig(AppConfig):
         from tenants.webhooks import models  # noqa: F401  (its models refer to those of `tenants.models`, which know them not)
 
     def ready(self) -> None:
-        from tenants import login_limits, logins  # noqa: F401  (they listen to logins)
+        from tenants.login import limits, logins  # noqa: F401  (they listen to logins)

@@ -9,9 +9,10 @@ from django.db import models, transaction
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from tenants import audit
+from tenants.audit import AuditEntry as AuditEntry
 from tenants.authenticator import AuthenticatorDevice as AuthenticatorDevice
 from waule.core.crypto.encryption import EncryptedTextField
-from waule.core.db.append_only import AppendOnlyModel
 from waule.core.ids import uuid7
 
 ALL_MODELS = "*"
@@ -58,8 +59,6 @@ class AuditedUserManager(UserManager):
     use_in_migrations = False
 
     def create_superuser(self, username: str, *args: Any, **kwargs: Any) -> Any:
-        from tenants import audit
-
         with transaction.atomic(using=self.db):
             user = super().create_superuser(username, *args, **kwargs)
             audit.record(actor="command", action="user.create", target=user, after={"username": username, "is_superuser": True})
@@ -189,34 +188,6 @@ def enabled_for_key(enabled: list[str], *, scopes: list[str], allowed_models: li
     if not allowed_models:
         return list(enabled)
     return [entry for entry in allowed_models if ALL_MODELS in enabled or entry in enabled]
-
-
-class AuditEntry(AppendOnlyModel):
-    """Who did what, when, from where and why: money, keys, switches, reveals. Written once, without secrets."""
-
-    at = models.DateTimeField(_("at"), default=timezone.now, db_index=True)
-    actor = models.CharField(_("who"), max_length=200)
-    action = models.CharField(_("what"), max_length=64, db_index=True)
-    target_type = models.CharField(_("kind"), max_length=64, blank=True, default="")
-    target_id = models.CharField(_("object"), max_length=64, blank=True, default="")
-    target_name = models.CharField(_("name"), max_length=200, blank=True, default="")
-    reason = models.CharField(_("why"), max_length=500, blank=True, default="")
-    address = models.CharField(_("from"), max_length=64, blank=True, default="")
-    request_id = models.CharField(_("request"), max_length=128, blank=True, default="")
-    before = models.JSONField(_("before"), null=True, blank=True)
-    after = models.JSONField(_("after"), null=True, blank=True)
-
-    class Meta:
-        verbose_name = _("audit entry")
-        verbose_name_plural = _("audit log")
-        indexes = [
-            models.Index(fields=["target_id", "target_type", "-id"], name="tenants_audit_of_target"),
-            models.Index(fields=["actor", "-id"], name="tenants_audit_actor"),
-            models.Index(fields=["request_id"], condition=~models.Q(request_id=""), name="tenants_audit_request"),
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.action} {self.target_name or self.target_id}"
 
 
 class ErasureWindow(models.Model):

@@ -16,7 +16,7 @@ import orjson
 import requests
 from drf_spectacular.generators import SchemaGenerator
 
-from waule.site.schema_view import render
+from waule.site.openapi.view import render
 
 DOORS = ("/internal/", "/api/", "/v1/", "/dashboard/")
 COMPONENTS = "#/components/schemas/"

@@ -11,7 +11,7 @@ class WauleConfig(AppConfig):
         from waule.core import checks  # noqa: F401  (they register themselves)
         from waule.core.db.pooler import limit_transactions
         from waule.core.files import make_database_private
-        from waule.site import schema  # noqa: F401  (they register themselves)
+        from waule.site.openapi import schema  # noqa: F401  (they register themselves)
         from waule.site.ready_groups import make_ready_groups
 
         limit_transactions()

@@ -97,7 +97,7 @@ OSS_ACCESS_KEY_SECRET = text("OSS_ACCESS_KEY_SECRET")
 OSS_CUSTOM_DOMAIN = text("OSS_CUSTOM_DOMAIN")
 OSS_PUBLIC = flag("OSS_PUBLIC")
 OSS_URL_SECONDS = int(number("OSS_URL_SECONDS", 86400, low=60, high=604_800))
-OBJECT_STORAGE_TRANSPORT = "gateway_client.objects.send"
+OBJECT_STORAGE_TRANSPORT = "gateway_client.upstreams.object_storage.send"
 APPROVAL_ABOVE_CREDITS = int(number("APPROVAL_ABOVE_CREDITS", 0, low=0, high=2**53))
 ALERT_WEBHOOK_URL = url("ALERT_WEBHOOK_URL")
 ALERT_WEBHOOK_SECRET = text("ALERT_WEBHOOK_SECRET")
@@ -245,7 +245,7 @@ _database["CONN_HEALTH_CHECKS"] = False
 _database["ATOMIC_REQUESTS"] = False
 
 AUTHENTICATION_BACKENDS = [
-    "tenants.login_limits.LimitedByAddress",
+    "tenants.login.limits.LimitedByAddress",
     "axes.backends.AxesStandaloneBackend",
     "django.contrib.auth.backends.ModelBackend",
 ]
@@ -265,7 +265,7 @@ AXES_COOLOFF_TIME = number("LOGIN_LOCKOUT_HOURS", 0.25, low=0.01, high=720)
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_RESET_ON_SUCCESS = True
 AXES_HTTP_RESPONSE_CODE = 429
-AXES_CLIENT_IP_CALLABLE = "tenants.login_limits.axes_address"
+AXES_CLIENT_IP_CALLABLE = "tenants.login.limits.axes_address"
 AXES_LOCKOUT_CALLABLE = "waule.site.views.locked_out"
 AXES_ENABLE_ADMIN = False  # its pages look unlike ours; `axes_reset_username` lets someone in again
 AXES_DISABLE_ACCESS_LOG = True
@@ -346,7 +346,7 @@ REST_FRAMEWORK = {
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_PARSER_CLASSES": ["waule.core.http.strict_parser.StrictJSONParser"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_SCHEMA_CLASS": "waule.site.schema.Schema",
+    "DEFAULT_SCHEMA_CLASS": "waule.site.openapi.schema.Schema",
     "EXCEPTION_HANDLER": "waule.core.http.error_handler.handle",
     "UNAUTHENTICATED_USER": None,
     "DEFAULT_METADATA_CLASS": None,
@@ -363,9 +363,9 @@ SPECTACULAR_SETTINGS = {
     "SERVE_AUTHENTICATION": [],
     "SCHEMA_PATH_PREFIX": r"/",
     "COMPONENT_SPLIT_REQUEST": True,
-    "PREPROCESSING_HOOKS": ["waule.site.schema.without_doubles"],
-    "POSTPROCESSING_HOOKS": ["drf_spectacular.hooks.postprocess_schema_enums", "waule.site.examples.with_examples"],
-    "GET_LIB_DOC_EXCLUDES": "waule.site.schema.without_descriptions",
+    "PREPROCESSING_HOOKS": ["waule.site.openapi.schema.without_doubles"],
+    "POSTPROCESSING_HOOKS": ["drf_spectacular.hooks.postprocess_schema_enums", "waule.site.openapi.examples.with_examples"],
+    "GET_LIB_DOC_EXCLUDES": "waule.site.openapi.schema.without_descriptions",
     "ENUM_NAME_OVERRIDES": {
         "AccountModeEnum": ["live", "test"],
         "ChargeStateEnum": ["charged", "refunded", "partially_refunded"],

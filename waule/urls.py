@@ -8,7 +8,7 @@ import waule.console.lists  # noqa: F401  (registers the pages)
 from aiservices.api import urls_credentials, urls_v1
 from waule.console.site import console_site
 from waule.site import views
-from waule.site.schema_view import SchemaView
+from waule.site.openapi.view import SchemaView
 
 urlpatterns = [
     path("", views.home),
@@ -24,9 +24,9 @@ urlpatterns = [
     path("api/schema", SchemaView.as_view(), name="schema"),
     path("api/docs", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs"),
     path("internal/", include("billing.api.urls_internal")),
-    path("internal/", include("storage.urls_internal")),
+    path("internal/", include("storage.api.urls_internal")),
     *urls_v1.bare,
-    path("api/", include("tenants.urls_api")),
+    path("api/", include("tenants.api.urls")),
     path("api/", include("billing.api.urls_platform")),
     path("internal/", include("aiservices.api.urls_internal")),
     path("internal/", include(urls_credentials.internal)),

@@ -19,9 +19,9 @@ from unfold.decorators import action, display
 
 from aiservices.admin import settle as admin_settle
 from aiservices.admin.story import story
-from aiservices.generations import settlement
 from aiservices.generations.approved_settlements import PERMISSION as SETTLE_PERMISSION
 from aiservices.generations.models import Generation
+from aiservices.generations.settlement import outcomes
 from billing.admin.words import error_in_words
 from storage.media import path_of
 from tenants.admin.words import with_code
@@ -225,7 +225,7 @@ def result_view(request: HttpRequest, generation_id: UUID, number: int) -> HttpR
     if not request.user.has_perm("aiservices.view_generation"):
         raise PermissionDenied
     generation = get_object_or_404(Generation, id=generation_id)
-    (urls,) = settlement.urls_of(generation)
+    (urls,) = outcomes.urls_of(generation)
     if number >= len(urls):
         raise Http404
     return redirect(urls[number])

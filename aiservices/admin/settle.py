@@ -16,10 +16,10 @@ from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget
 from aiservices.errors import TaskOver
 from aiservices.generations.approved_settlements import PERMISSION
 from aiservices.generations.models import Generation
-from aiservices.generations.payment import account_of, credits_at_stake, credits_held
 from aiservices.generations.services import settle_unknown
+from aiservices.generations.settlement.payment import account_of, credits_at_stake, credits_held
 from aiservices.generations.unknown import settle_many, unknown_outcomes
-from billing.admin import two_persons
+from billing.admin.money import two_persons
 from billing.admin.words import error_in_words
 from billing.approvals.models import ApprovalRequest
 from billing.ledger.models import MAX_REASON_LENGTH

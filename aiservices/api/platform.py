@@ -15,9 +15,9 @@ from aiservices.api import schema as api_schema
 from aiservices.generations import services as generations
 from aiservices.generations.listing import models_on_show
 from aiservices.generations.models import Generation
-from aiservices.generations.payment import credits_held, credits_held_first
 from aiservices.generations.requests import MAX_REFERENCE_IMAGES, GenerationRequest, check_reference_images
-from aiservices.generations.settlement import urls_of
+from aiservices.generations.settlement.outcomes import urls_of
+from aiservices.generations.settlement.payment import credits_held, credits_held_first
 from aiservices.generations.webhooks import MAX_SECRET_LENGTH, check_named
 from billing.api.sizes import OrderedSize
 from billing.errors import ModelNotFound

@@ -13,9 +13,10 @@ from django.utils.translation import gettext_lazy as _
 from aiservices.credentials import pool
 from aiservices.credentials.models import GeminiKey, SoraToken
 from aiservices.credentials.secrets import hidden
-from gateway_client import answers, gemini_errors, http, sora_admin
+from gateway_client import answers, gemini_errors, http
 from gateway_client.errors import CredentialRefused, QuotaExhausted, UpstreamError, UpstreamRateLimited
 from gateway_client.transport import Deadline
+from gateway_client.upstreams import sora_admin
 from tenants import audit
 from waule.core.crypto.encryption import reveal
 from waule.core.db.connection_pool import release_connection

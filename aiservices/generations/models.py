@@ -175,7 +175,7 @@ class GenerationInput(models.Model):
 
 
 class WorkerProcess(models.Model):
-    """A worker that lives, or has died lately without saying so (`aiservices.generations.living`)."""
+    """A worker that lives, or has died lately without saying so (`aiservices.generations.queue.living`)."""
 
     name = models.CharField(_("worker"), max_length=100)
     engine = models.CharField(_("engine"), max_length=16)

@@ -8,10 +8,10 @@ from django.db.models import Q
 
 from aiservices.errors import LeaseLost
 from aiservices.generations import pending
-from aiservices.generations.execution import ask_again, deliver_pending, recover
 from aiservices.generations.leases import heartbeat, take_over
 from aiservices.generations.models import Generation
-from aiservices.generations.queue import give_up
+from aiservices.generations.queue.jobs import give_up
+from aiservices.generations.unfinished import ask_again, deliver_pending, recover
 from aiservices.generations.unknown import ASK_FOR_HOURS
 from billing.ledger.posting import database_now
 from gateway_client.fetch import FETCH_SECONDS

@@ -14,8 +14,8 @@ from django.utils.translation import gettext_lazy as _
 from aiservices.errors import LeaseLost, TaskOver
 from aiservices.generations import pending
 from aiservices.generations.models import Generation
-from aiservices.generations.payment import credits_held
 from aiservices.generations.services import settle_unknown
+from aiservices.generations.settlement.payment import credits_held
 from billing.ledger.posting import database_now
 from billing.monitoring import alerts
 from billing.monitoring.models import Alert

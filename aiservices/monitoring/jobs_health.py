@@ -14,7 +14,7 @@ from django.conf import settings
 from django.db import DatabaseError, InterfaceError
 from django.utils.translation import gettext_lazy as _
 
-from aiservices.generations import living
+from aiservices.generations.queue import living
 from aiservices.monitoring.models import Service, ServiceStatus
 from billing.ledger.posting import database_now
 from billing.monitoring import alerts
@@ -39,7 +39,7 @@ def state() -> dict[str, Any]:
 
 def broker_status() -> str:
     """ok, down, or unknown, where nobody has asked it lately."""
-    from aiservices.generations.celery_app import broker  # celery is loaded where it is used
+    from aiservices.generations.queue.celery_app import broker  # celery is loaded where it is used
 
     if broker.is_away:
         return str(ServiceStatus.DOWN)
@@ -58,7 +58,7 @@ def ask_broker() -> str:
     Raises:
         BrokerAway.
     """
-    from aiservices.generations.celery_app import ping
+    from aiservices.generations.queue.celery_app import ping
 
     ping()
     return ""

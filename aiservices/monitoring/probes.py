@@ -20,17 +20,17 @@ from django.utils.translation import gettext_lazy as _
 
 from aiservices.credentials import sora as sora_sync
 from aiservices.credentials.models import CredentialLease, GeminiKey
-from aiservices.generations import living
 from aiservices.generations.models import Generation
+from aiservices.generations.queue import living
 from aiservices.monitoring import jobs_health
 from aiservices.monitoring.models import HealthCheck, Service, ServiceStatus
 from aiservices.monitoring.upstream_probes import PROBE_SECONDS, Ask, Note, ask_gateway, ask_gemini, ask_openai, ask_sora
 from billing.catalog.provider_lists import Listed, keep, known_names, sold_by
-from gateway_client import sora_admin
 from gateway_client.errors import CredentialRefused, UpstreamRateLimited
-from storage import readiness
+from gateway_client.upstreams import sora_admin
 from storage.backends import platform_backend
-from storage.check import PROBED_FOLDER
+from storage.checks import readiness
+from storage.checks.backend import PROBED_FOLDER
 from storage.drivers import driver_of
 from storage.drivers.self_test import self_test
 from storage.pending_uploads import pending

@@ -8,7 +8,7 @@ from billing.reconciliation import runs as reconcile_runs
 from billing.reconciliation.checks import Progress, reconcile
 from billing.reconciliation.incremental import reconcile_new
 from billing.reconciliation.report import Problem, Report
-from storage.reconcile import differences
+from storage.checks.reconcile import differences
 
 
 def reconcile_all(*, progress: Progress = lambda done, total: None, archived: Sequence[Path] = ()) -> Report:

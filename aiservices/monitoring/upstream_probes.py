@@ -8,10 +8,11 @@ from django.utils.translation import gettext_lazy as _
 
 from aiservices.monitoring import model_lists
 from billing.catalog.provider_lists import Listed, Sold
-from gateway_client import gemini_errors, http, sora_admin
+from gateway_client import gemini_errors, http
 from gateway_client.errors import CredentialRefused
-from gateway_client.gateway import HEALTHY, internal_token
 from gateway_client.transport import Deadline
+from gateway_client.upstreams import sora_admin
+from gateway_client.upstreams.gateway import HEALTHY, internal_token
 from waule.core.errors import NotConfigured, WauleError
 
 PROBE_SECONDS = 10.0

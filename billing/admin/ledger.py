@@ -1,4 +1,4 @@
-"""The ledger in the admin: windows only. Credits move by the pages of `billing.admin.money_forms`."""
+"""The ledger in the admin: windows only. Credits move by the pages of `billing.admin.money.forms`."""
 
 from typing import Any, ClassVar
 
@@ -9,8 +9,8 @@ from django.urls import URLPattern, path, reverse
 from django.utils.translation import gettext_lazy as _
 from unfold.decorators import display
 
-from billing.admin import money_forms as admin_money
 from billing.admin import statement as admin_statement
+from billing.admin.money import forms as admin_money
 from billing.admin.words import description_in_words
 from billing.ledger.models import Account, LedgerEntry
 from billing.ledger.selectors import entries_of_charge

@@ -10,8 +10,8 @@ from django.utils.translation import gettext_lazy as _
 from unfold.decorators import display
 
 from billing.admin import acts
-from billing.admin import money_forms as admin_money
 from billing.admin.ledger import OWNER, BookAdmin
+from billing.admin.money import forms as admin_money
 from billing.admin.words import description_in_words, operation_in_words
 from billing.ledger.models import Charge, Hold, Refund
 from billing.services.stuck_holds import rejection

@@ -13,29 +13,26 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
 
-from django.conf import settings
 from django.db import connection
-from django.db.models import Min, QuerySet
+from django.db.models import Min
 from django.utils.translation import gettext as _
 
+from billing.archive.closing import close_accounts, delete_entries
 from billing.archive.files import Block, Reader, Writer, sha256_of, write_private
+from billing.archive.months import end_of, month_of, name_of
 from billing.ledger import signatures
 from billing.ledger.closings import LedgerArchive, LedgerClosing, sign
 from billing.ledger.models import Account, LedgerEntry
 from billing.ledger.posting import chained_hash, database_now
-from billing.usage_reports.rollup import roll_up
 from tenants import audit
-from tenants.erasure import window
-from waule.core.db.erasure_window import PURGE
 from waule.core.db.transactions import durable
 from waule.core.errors import InvalidRequest, InvalidState
 from waule.core.fail_points import failpoint
 
 KEPT_MONTHS = 3  # whole months before the current one that stay: budgets, charts and complaints read them
-BATCH_ENTRIES = 1000  # deleted by one transaction
-BATCH_ACCOUNTS = 200  # closed by one transaction
+BATCH_ENTRIES = 1000  # read at once
+BATCH_ACCOUNTS = 200  # read at once
 _MONTH = re.compile(r"(\d{4})-(0[1-9]|1[0-2])")
 
 _REST = """
@@ -72,7 +69,7 @@ def archive_ledger(
     last = _month_number(before)
     months = [month for month in _open_months() if month < last]
     if dry_run:
-        return {"dryRun": True, "months": [_name(month) for month in months], "entries": _countable(months, last)}
+        return {"dryRun": True, "months": [name_of(month) for month in months], "entries": _countable(months, last)}
     result = Result()
     for done, month in enumerate(months):
         progress(done, len(months))
@@ -90,32 +87,14 @@ def _month_number(text: str) -> int:
     if found is None:
         raise InvalidRequest.of_field("before", _("%(value)s is no month: write YYYY-MM.") % {"value": text})
     number = int(found[1]) * 12 + int(found[2]) - 1
-    newest = _month_of(database_now()) - KEPT_MONTHS
+    newest = month_of(database_now()) - KEPT_MONTHS
     if number > newest:
         raise InvalidRequest.of_field(
             "before",
             _("%(value)s is too young: the current month and the %(count)s before it stay. The latest is %(latest)s.")
-            % {"value": text, "count": KEPT_MONTHS, "latest": _name(newest)},
+            % {"value": text, "count": KEPT_MONTHS, "latest": name_of(newest)},
         )
     return number
-
-
-def _month_of(timestamp: datetime) -> int:
-    there = timestamp.astimezone(_zone())
-    return there.year * 12 + there.month - 1
-
-
-def _name(number: int) -> str:
-    return f"{number // 12:04}-{number % 12 + 1:02}"
-
-
-def _end_of(number: int) -> datetime:
-    year, month = divmod(number + 1, 12)
-    return datetime(year, month + 1, 1, tzinfo=_zone())
-
-
-def _zone() -> ZoneInfo:
-    return ZoneInfo(settings.BILLING_TIME_ZONE)
 
 
 def _open_months() -> list[int]:
@@ -123,10 +102,10 @@ def _open_months() -> list[int]:
     newest = LedgerArchive.objects.order_by("-until").first()
     if newest is None:
         first = LedgerEntry.objects.aggregate(first=Min("created_at"))["first"]
-        start = _month_of(first) if first else _month_of(database_now())
+        start = month_of(first) if first else month_of(database_now())
     else:
         start = _month_number(newest.month) + (0 if _has_rest(newest) else 1)
-    return list(range(start, _month_of(database_now())))
+    return list(range(start, month_of(database_now())))
 
 
 def _has_rest(archive: LedgerArchive) -> bool:
@@ -142,7 +121,7 @@ def _countable(months: list[int], last: int) -> int:
     """About how many entries would be moved."""
     if not months:
         return 0
-    rows = LedgerEntry.objects.filter(kind="CONSUME", created_at__lt=_end_of(last - 1), idempotency_key=None)
+    rows = LedgerEntry.objects.filter(kind="CONSUME", created_at__lt=end_of(last - 1), idempotency_key=None)
     return rows.exclude(actor__startswith="admin:").count()
 
 
@@ -150,7 +129,7 @@ def _countable(months: list[int], last: int) -> int:
 
 
 def _archive_month(number: int, directory: Path, actor: str, result: Result) -> None:
-    month, until = _name(number), _end_of(number)
+    month, until = name_of(number), end_of(number)
     path = directory / f"ledger-{month}.jsonl.gz"
     archive = LedgerArchive.objects.filter(month=month).first()
     if archive is None:
@@ -163,9 +142,9 @@ def _archive_month(number: int, directory: Path, actor: str, result: Result) -> 
     check_file(archive, path)
     write_private(path.with_name(f"ledger-{month}.json"), json.dumps(manifest(archive), indent=2) + "\n")
     failpoint("archive.registered")
-    _close(archive, path)
+    close_accounts(archive, path)
     failpoint("archive.closed")
-    deleted = _delete(archive, path)
+    deleted = delete_entries(archive, path)
     _note(archive, actor, deleted)
     result.months.append(month)
     result.files.append(str(path))
@@ -262,87 +241,6 @@ def _register(path: Path, month: str, until: datetime, totals: Any) -> LedgerArc
     sign(archive)
     archive.save()
     return archive
-
-
-# --- closing and deleting ------------------------------------------------------------------------------------------
-
-
-def _close(archive: LedgerArchive, path: Path) -> None:
-    """Signs the closing balance of each account of the file that has none yet."""
-    blocks: list[Block] = []
-    last: Block | None = None
-    for block, _lines in Reader(path).blocks():
-        if last is not None and last is not block:
-            blocks.append(last)
-        last = block
-        if len(blocks) >= BATCH_ACCOUNTS:
-            _close_batch(archive, blocks)
-            blocks = []
-    _close_batch(archive, [*blocks, last] if last else blocks)
-
-
-def _close_batch(archive: LedgerArchive, blocks: list[Block]) -> None:
-    if blocks:
-        _roll_up([block.account_id for block in blocks])
-        _insert_closings(archive, blocks)
-
-
-def _roll_up(account_ids: list[int]) -> None:
-    """Usage reports are made of entries: what is to go is rolled up before."""
-    rows = Account.objects.filter(id__in=account_ids, tenant__isnull=False).order_by("id")
-    for account_id, zone_name in rows.values_list("id", "tenant__time_zone"):
-        while roll_up(account_id, zone_name=zone_name):
-            pass
-
-
-@durable
-def _insert_closings(archive: LedgerArchive, blocks: list[Block]) -> None:
-    """Under the accounts' locks: an account whose chain was computed anew meanwhile (erasing does) waits for the next month."""
-    ids = [block.account_id for block in blocks]
-    list(Account.objects.select_for_update(no_key=True).filter(id__in=ids).order_by("id").values_list("id"))
-    there = set(LedgerClosing.objects.filter(archive=archive, account_id__in=ids).values_list("account_id", flat=True))
-    for block in blocks:
-        stands = LedgerEntry.objects.filter(account_id=block.account_id, seq=block.last_seq, hash=block.hash).exists()
-        if block.account_id in there or not stands or block.first_at is None:
-            continue
-        closing = LedgerClosing(
-            account_id=block.account_id,
-            archive=archive,
-            first_seq=block.first_seq,
-            last_seq=block.last_seq,
-            first_at=block.first_at,
-            opening=block.opening,
-            opening_hash=block.opening_hash,
-            balance=block.balance,
-            hash=block.hash,
-            used_count=block.used_count,
-            used_credits=block.used_credits,
-            other_count=block.other_count,
-            other_amount=block.other_amount,
-        )
-        sign(closing)
-        closing.save()
-
-
-def _delete(archive: LedgerArchive, path: Path) -> int:
-    """Deletes the entries that the file holds, of accounts that are closed. Returns how many there were."""
-    closed = dict(archive.closings.values_list("account_id", "hash"))
-    deleted, ids = 0, []
-    for block, lines in Reader(path).blocks():
-        if block.account_id in closed:
-            ids += [line.id for line in lines if not line.is_kept]
-        while len(ids) >= BATCH_ENTRIES:
-            deleted += _delete_batch(ids[:BATCH_ENTRIES], archive.until)
-            ids = ids[BATCH_ENTRIES:]
-            failpoint("archive.deleting")
-    return deleted + (_delete_batch(ids, archive.until) if ids else 0)
-
-
-@durable
-def _delete_batch(ids: list[int], until: datetime) -> int:
-    """The trigger lets those go that a closing covers, and no other (migration 0017)."""
-    with window(PURGE, before=until):
-        return QuerySet(LedgerEntry).filter(id__in=ids)._raw_delete(using="default")
 
 
 @durable

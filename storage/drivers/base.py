@@ -99,7 +99,7 @@ class Driver(ABC):
 
 
 class Transport(Protocol):
-    """How signed requests are sent; see `gateway_client.objects.send`."""
+    """How signed requests are sent; see `gateway_client.upstreams.object_storage.send`."""
 
     def __call__(
         self, method: str, url: str, *, headers: Any, body: Any = None, is_operators: bool, target: Path | None = None

@@ -13,7 +13,8 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from unfold.widgets import UnfoldAdminTextareaWidget
 
-from tenants import second_factor, staff_rights
+from tenants import staff_rights
+from tenants.login import second_factor
 from tenants.models import User
 from waule.core.admin import actor_of, admin_page, reauthentication_required
 

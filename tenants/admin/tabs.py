@@ -1,8 +1,9 @@
-"""What a tenant's page shows beside its form, a tab each. Apps above this one add theirs with `add_panel`."""
+"""What a tenant's page shows beside its form, a tab each. Apps above this one add what is theirs by the functions `add_…`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 from django.http import HttpRequest
 from django.urls import reverse
@@ -13,6 +14,8 @@ from tenants.models import ApiKey, Tenant
 
 SHOWN_KEYS = 50
 PAGE = "tenants_tenant_change"
+
+ModelRow = tuple[UUID, str, str, str]  # id, model id, name, provider
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,18 @@ class TenantPanel:
 
 
 PANELS: list[TenantPanel] = []
+INLINES: list[Any] = []
+MODELS: list[Callable[[], Iterable[ModelRow]]] = []
+
+
+def add_inline(inline: Any) -> None:
+    """Rows of another app that are edited with the tenant."""
+    INLINES.append(inline)
+
+
+def add_models(rows: Callable[[], Iterable[ModelRow]]) -> None:
+    """The models that a tenant can be given, read when the form is shown."""
+    MODELS.append(rows)
 
 
 def add_panel(panel: TenantPanel) -> None:

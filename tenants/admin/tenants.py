@@ -3,7 +3,6 @@
 from typing import Any
 
 from django import forms
-from django.apps import apps
 from django.contrib import admin
 from django.contrib.admin.utils import unquote
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
@@ -18,12 +17,13 @@ from unfold.decorators import display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
-from tenants import audit, second_factor, staff_rights
+from tenants import audit, staff_rights
 from tenants.admin import tabs as admin_panels
 from tenants.admin.audited import AuditedAdmin
 from tenants.admin.members import MemberInline, record_changes
 from tenants.admin.second_factors import reset_view
 from tenants.admin.words import with_code
+from tenants.login import second_factor
 from tenants.models import ALL_MODELS, Mode, Tenant, TenantMember, User
 from waule.core.admin import PageButton, actor_of, badge, badge_of_bool, spaced_number
 
@@ -44,8 +44,7 @@ class TenantForm(forms.ModelForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        # Looked up by name: who is who comes below the models in the layers.
-        rows = apps.get_model("billing", "AIModel")._default_manager.values_list("id", "model_id", "name", "provider")
+        rows = [row for rows in admin_panels.MODELS for row in rows()]
         enabled = set(self.instance.enabled_models)
         self.ids_by_entry: dict[str, str] = {}
         choices, picked = [], []
@@ -83,6 +82,9 @@ class TenantAdmin(AuditedAdmin):
     change_form_outer_before_template = "admin/tenant/panels.html"
     change_form_before_template = "admin/tenant/models.html"
     inlines: Any = (MemberInline,)
+
+    def get_inlines(self, request: HttpRequest, obj: Any) -> list[Any]:
+        return [*super().get_inlines(request, obj), *admin_panels.INLINES]
 
     def save_formset(self, request: HttpRequest, form: Any, formset: Any, change: bool) -> None:
         if formset.model is TenantMember:  # noted in words of their own

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from django.apps import apps
 from django.contrib import admin
+from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import translation
 from django.utils.functional import Promise
@@ -28,7 +29,7 @@ def of_forms() -> list[str]:
     pages = [page for page in admin.site._registry.values() if isinstance(page, AuditedAdmin)]
     assert len(pages) >= 8
     names = {page.opts.model_name for page in pages}
-    names |= {inline.model._meta.model_name for page in pages for inline in page.inlines}
+    names |= {inline.model._meta.model_name for page in pages for inline in page.get_inlines(HttpRequest(), None)}
     return [f"{name}.{verb}" for name in sorted(names) for verb in ("create", "change", "delete")]
 
 
@@ -36,7 +37,7 @@ def of_forms() -> list[str]:
 COMPUTED: dict[str, Any] = {
     "aiservices/credentials/services.py:_turn": ["credential.enable", "credential.disable"],
     "aiservices/retention/erasure.py:_finish": ["tenant.erase", "user.erase"],
-    "billing/admin/prices.py:note": [
+    "billing/admin/catalog/prices.py:note": [
         f"{row}.{verb}" for row in ("billingrule", "levelconfig") for verb in ("add", "change", "delete")
     ],
     "billing/approvals/services.py:_record": [f"approval.{verb}" for verb in ("ask", "approve", "reject", "expire", "fail")],

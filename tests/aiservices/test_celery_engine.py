@@ -6,8 +6,8 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from aiservices.generations.celery_app import MAX_SWEPT
 from aiservices.generations.models import Generation
+from aiservices.generations.queue.celery_worker import MAX_SWEPT
 from billing.catalog.models import AIModel
 from tenants.models import Tenant
 from tenants.services import create_api_key
@@ -43,7 +43,7 @@ def test_messages_are_not_sent_again_while_others_wait(
     broker: dict[str, str], live_waule: LiveWaule, acme: Tenant, filmer: AIModel
 ) -> None:
     queue_videos(live_waule, acme, MAX_SWEPT + 5)
-    sweep = "from aiservices.generations.celery_app import sweep, waiting_messages as w; print(w(), sweep() and w())"
+    sweep = "from aiservices.generations.queue.celery_worker import sweep, waiting_messages as w; print(w(), sweep() and w())"
     for before, after in ((MAX_SWEPT + 5, MAX_SWEPT + 5), (0, MAX_SWEPT)):
         Generation.objects.update(run_after=timezone.now() - timedelta(seconds=1))
         said = live_waule.manage("shell", "--no-imports", "-c", sweep)

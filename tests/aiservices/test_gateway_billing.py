@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from aiservices.generations import double_charges
 from aiservices.generations.models import Generation
 from aiservices.generations.services import cancel, settle_unknown
+from aiservices.generations.settlement import double_charges
 from billing import services as ledger
 from billing.catalog.models import AIModel, LevelConfig
 from billing.ledger.models import Account, Charge, Hold, LedgerEntry, Refund

@@ -14,14 +14,14 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from aiservices.errors import LeaseLost
-from aiservices.generations import queue as jobs
 from aiservices.generations import recovery
 from aiservices.generations import services as generations
-from aiservices.generations.execution import recover
 from aiservices.generations.leases import Heartbeat, change, take_over
 from aiservices.generations.models import Generation
+from aiservices.generations.queue import jobs
 from aiservices.generations.requests import GenerationRequest
 from aiservices.generations.services import queue_video
+from aiservices.generations.unfinished import recover
 from billing.catalog.models import AIModel
 from billing.catalog.pricing import read_size
 from billing.ledger.models import Account, Charge, Hold

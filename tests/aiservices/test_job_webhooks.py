@@ -11,10 +11,10 @@ from django.urls import reverse
 from django.utils import timezone
 from pytest_httpserver import HTTPServer
 
-from aiservices.generations import queue as jobs
 from aiservices.generations import services as generations
 from aiservices.generations.models import Generation, GenerationInput
-from aiservices.generations.settlement import apply_outcome
+from aiservices.generations.queue import jobs
+from aiservices.generations.settlement.outcomes import apply_outcome
 from aiservices.generations.webhooks import set_webhook
 from billing.catalog.models import AIModel
 from tenants.models import ApiKey, AuditEntry, Tenant, User

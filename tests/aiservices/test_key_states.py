@@ -11,7 +11,7 @@ from django.utils import timezone
 from aiservices.credentials import pool
 from aiservices.credentials.models import CredentialLease, GeminiKey, ModelCooldown, SoraToken
 from aiservices.errors import CredentialsExhausted
-from aiservices.generations.providers.gemini import Gemini
+from aiservices.generations.providers.gemini.provider import Gemini
 from gateway_client.errors import UpstreamError
 from tests.aiservices.credential_rows import key, token
 from tests.aiservices.test_provider_gemini import pictures

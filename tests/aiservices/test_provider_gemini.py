@@ -11,7 +11,7 @@ from aiservices.credentials import services as credentials
 from aiservices.credentials.models import CredentialLease, GeminiKey
 from aiservices.errors import CredentialsExhausted
 from aiservices.generations.providers.base import Output
-from aiservices.generations.providers.gemini import Gemini
+from aiservices.generations.providers.gemini.provider import Gemini
 from gateway_client import errors
 from tests.aiservices.upstreams import Heard, job
 from tests.gateway_client import bad_server as bad

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from aiservices.generations.providers.base import Output
-from aiservices.generations.providers.openai import OpenAI
+from aiservices.generations.providers.openai.provider import OpenAI
 from gateway_client import errors
 from tests.aiservices.upstreams import Heard, job
 from tests.gateway_client import bad_server as bad

@@ -12,8 +12,8 @@ from aiservices.credentials import pool
 from aiservices.credentials import services as credentials
 from aiservices.credentials.models import CredentialLease, GeminiKey
 from aiservices.generations.providers.base import Job
-from aiservices.generations.providers.gemini import Gemini
-from aiservices.generations.providers.veo import Operation, operation_of
+from aiservices.generations.providers.gemini.provider import Gemini
+from aiservices.generations.providers.gemini.veo import Operation, operation_of
 from gateway_client import errors
 from tests.aiservices.upstreams import Heard, job
 from tests.gateway_client import bad_server as bad

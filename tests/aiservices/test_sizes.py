@@ -14,8 +14,11 @@ import pytest
 
 from aiservices.credentials import services as credentials
 from aiservices.generations.models import Generation
-from aiservices.generations.providers import gateway, gemini, openai, veo
+from aiservices.generations.providers import gateway
 from aiservices.generations.providers.base import Job
+from aiservices.generations.providers.gemini import provider as gemini
+from aiservices.generations.providers.gemini import veo
+from aiservices.generations.providers.openai import provider as openai
 from aiservices.generations.requests import GenerationRequest, rule_of
 from billing.catalog import file as catalog_file
 from billing.catalog import pricing

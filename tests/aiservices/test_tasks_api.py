@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from aiservices.generations import queue as jobs
 from aiservices.generations.models import Generation
+from aiservices.generations.queue import jobs
 from billing.catalog.models import AIModel, BillingRule
 from billing.ledger.models import Account, Hold
 from tenants.models import User

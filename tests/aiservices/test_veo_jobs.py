@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from aiservices.credentials.models import CredentialLease
-from aiservices.generations import execution
+from aiservices.generations.leases import change
 from aiservices.generations.models import Generation
 from billing.catalog import file as catalog_file
 from billing.ledger.models import Account
@@ -133,7 +133,7 @@ def test_a_worker_that_takes_it_up_asks_and_creates_nothing(as_acme: Api, acme: 
     upstream.will(over(upstream), bad.media(bad.MP4))
     video = as_acme.post("/v1/videos", {"model": MODEL, "prompt": "a cat", "seconds": "8", "size": "1280x720"})[1]
     left = Generation.objects.get(id=video["id"])
-    execution.change(left, upstream_id=f"{one.pk}:{NAME}", called_at=left.created_at)
+    change(left, upstream_id=f"{one.pk}:{NAME}", called_at=left.created_at)
     work_off()
     assert [seen.method for seen in upstream.seen] == ["GET", "GET"]
     assert as_acme.get(f"/v1/videos/{video['id']}")[1]["status"] == "completed"

@@ -7,7 +7,7 @@ import pytest
 from django.core.exceptions import ValidationError
 from django.test import Client
 
-from billing.admin import prices as admin_prices  # noqa: F401  (its pages are there whichever test comes first)
+from billing.admin.catalog import prices as admin_prices  # noqa: F401  (its pages are there whichever test comes first)
 from billing.catalog.current import current_catalog
 from billing.catalog.models import AIModel, BillingPrice, BillingRule, LevelConfig
 from billing.catalog.rules import check, rule_of

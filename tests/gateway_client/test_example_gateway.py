@@ -14,9 +14,10 @@ import pytest
 from PIL import Image
 
 from billing.ledger.models import Charge
-from gateway_client import errors, gateway
+from gateway_client import errors
 from gateway_client.fetch import fetch
-from gateway_client.gateway import headers_for
+from gateway_client.upstreams import gateway
+from gateway_client.upstreams.gateway import headers_for
 from tests.billing.conftest import flash  # noqa: F401
 from tests.live import LiveWaule
 from tests.settings import ENVIRONMENT, INTERNAL_SECRET, PROJECT

@@ -7,10 +7,11 @@ from typing import Any
 import jwt
 import pytest
 
-from gateway_client import errors, gateway
-from gateway_client.gateway import call_gateway, generate_by_chat, generate_image, generate_video, headers_for
+from gateway_client import errors
 from gateway_client.media_links import find_media_urls
 from gateway_client.results import Found
+from gateway_client.upstreams import gateway
+from gateway_client.upstreams.gateway import call_gateway, generate_by_chat, generate_image, generate_video, headers_for
 from tests.gateway_client import bad_server as bad
 from tests.gateway_client.bad_server import BadServer
 from waule.core.errors import NotConfigured

@@ -9,10 +9,10 @@ import pytest
 from django.db import connection, transaction
 from django.utils import timezone
 
-from aiservices.generations import one_statement
 from aiservices.generations.models import Generation
 from aiservices.generations.requests import GenerationRequest
 from aiservices.generations.services import begin_image
+from aiservices.generations.settlement import one_statement
 from billing.ledger.models import Account, Charge, Hold
 from billing.reconciliation.checks import reconcile
 from billing.services.holds import release_in_transaction

@@ -8,8 +8,8 @@ import pytest
 
 from billing.ledger.models import Account, Charge, DailyUsage, Hold, Refund
 from billing.services import expire_holds
+from storage.checks.reconcile import differences
 from storage.models import StoredObject
-from storage.reconcile import differences
 from tests.billing.conftest import permit, priced_model
 from tests.billing.test_charge_api import body
 from tests.conftest import give

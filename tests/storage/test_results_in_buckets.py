@@ -15,9 +15,9 @@ from aiservices.periodic_tasks import AT_SERVICES, do_due
 from billing.ledger.models import Charge
 from storage import media, pending_uploads, services
 from storage.backends import OwnerStorage
+from storage.checks.reconcile import differences
 from storage.drivers import Backend, driver_of
 from storage.models import OssConfig, StorageUsage, StoredObject
-from storage.reconcile import differences
 from tenants.models import Tenant, User
 from tenants.principal import Principal
 from tests.aiservices.conftest import Api, api_of_tenant, api_of_user, image_model, video_model

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from storage.checks.reconcile import differences
 from storage.models import OssConfig, StorageUsage, StoredObject
-from storage.reconcile import differences
 from tenants.models import AuditEntry
 
 RECORD, RELEASE = "/internal/storage/record", "/internal/storage/release"

@@ -16,7 +16,8 @@ from aiservices.monitoring import probes
 from billing.ledger.models import Account, Hold
 from billing.reconciliation.checks import reconcile
 from gateway_client.errors import NotFetched
-from storage import media, pending_uploads, readiness
+from storage import media, pending_uploads
+from storage.checks import readiness
 from storage.drivers import Backend
 from storage.errors import BucketProblem
 from storage.models import OssConfig, StoredObject

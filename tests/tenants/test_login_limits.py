@@ -7,12 +7,12 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
-from tenants import login_limits
+from tenants.login import limits
 
 
 @pytest.fixture(autouse=True)
 def fresh_limit() -> None:
-    login_limits.attempts.clear()
+    limits.attempts.clear()
 
 
 def by_api(username: str, password: str, *, address: str = "203.0.113.1", forwarded: str | None = None) -> Any:
@@ -44,7 +44,7 @@ def test_attempts_are_limited_before_the_password_is_hashed(root: Any, monkeypat
     monkeypatch.setattr(
         "django.contrib.auth.hashers.MD5PasswordHasher.encode", lambda self, password, salt: hashed.append(password)
     )
-    monkeypatch.setattr(login_limits.attempts, "limit", 2)
+    monkeypatch.setattr(limits.attempts, "limit", 2)
     assert [log_in(f"name-{number}", "wrong").status_code == 429 for number in range(4)] == [False, False, True, True]
     assert len(hashed) == 2
 

@@ -7,7 +7,7 @@ from django.test import RequestFactory
 
 from tests.live import LiveWaule
 from tests.settings import INTERNAL_SECRET
-from waule.core.http.client_address import address_group, client_address
+from waule.core.auth.client_address import address_group, client_address
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 from openapi_spec_validator import validate
 
 from tests.answers import check, closed_components, document
-from waule.site.examples import EXAMPLES
+from waule.site.openapi.examples import EXAMPLES
 
 WITH_EXAMPLES = ("/internal/billing/", "/v1/")
 # Objects whose fields are the caller's own, a provider's, or differ by kind of price.

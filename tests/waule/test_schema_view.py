@@ -4,14 +4,14 @@ from typing import Any
 
 from drf_spectacular.generators import SchemaGenerator
 
-from waule.site import schema_view
+from waule.site.openapi import view
 
 
 def test_it_is_built_once_for_each_language(client: Any, db: None, monkeypatch: Any) -> None:
     built: list[str] = []
     build = SchemaGenerator.get_schema
     monkeypatch.setattr(SchemaGenerator, "get_schema", lambda self, **kwargs: built.append("") or build(self, **kwargs))
-    schema_view._documents.clear()
+    view._documents.clear()
     for language in ("en", "en", "zh-hans", "en", "zh-hans", "xx"):
         answer = client.get("/api/schema", headers={"Accept-Language": language})
         assert answer.status_code == 200

@@ -16,7 +16,7 @@ from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget, 
 
 from storage.admin import OssConfigForm
 from storage.backends import backend_of_config, folder_of
-from storage.check import Checked, check
+from storage.checks.backend import Checked, check
 from storage.models import OssConfig, StorageUsage
 from tenants import audit
 from tenants.models import MAX_WEBHOOK_URL

@@ -12,7 +12,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminSplitDateTimeWidget, UnfoldAdminTextInputWidget
 
-from billing.admin.key_forms import KeyLimitsForm
+from billing.admin.keys.forms import KeyLimitsForm
 from billing.services.api_keys import create_key, revoke_own_key
 from tenants import selectors
 from tenants.models import Mode

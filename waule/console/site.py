@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy as _
 from unfold.forms import AuthenticationForm
 from unfold.sites import UnfoldAdminSite
 
-from tenants import second_factor
+from tenants.login import second_factor
 from tenants.models import TenantMember
 from waule.console import integration_pages, pages
 from waule.console.home import home

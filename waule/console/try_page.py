@@ -16,7 +16,7 @@ from aiservices.generations import services as generations
 from aiservices.generations.listing import to_be_tried
 from aiservices.generations.models import Generation
 from aiservices.generations.requests import GenerationRequest
-from aiservices.generations.settlement import GenerationFailed
+from aiservices.generations.settlement.outcomes import GenerationFailed
 from billing.catalog.models import AIModel
 from billing.catalog.pricing import READABLE_SIZES, Size, read_size
 from tenants.principal import Principal

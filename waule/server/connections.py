@@ -22,7 +22,7 @@ from typing import Any
 
 from django.conf import settings
 
-from waule.core.http.client_address import address_group
+from waule.core.auth.client_address import address_group
 
 logger = logging.getLogger(__name__)
 

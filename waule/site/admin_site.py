@@ -22,8 +22,8 @@ class WauleAdminSite(UnfoldAdminSite):
     def extra_urls(self) -> list[URLPattern]:
         from aiservices.admin import services_page as admin_panel
         from aiservices.admin.key_webhook import webhook_view
-        from billing.admin.catalog_dry_run import rehearsal_view
-        from billing.admin.simulator import simulator_view
+        from billing.admin.catalog.dry_run import rehearsal_view
+        from billing.admin.catalog.simulator import simulator_view
         from tenants.admin.reveal import reveal_view
         from waule.site import login as admin_login
         from waule.site import overview
@@ -47,7 +47,7 @@ class WauleAdminSite(UnfoldAdminSite):
 
     def admin_view(self, view: View, cacheable: bool = False) -> View:
         """Every page asks for the second factor of those who have one, or must have one."""
-        from tenants import second_factor
+        from tenants.login import second_factor
 
         guarded = super().admin_view(view, cacheable)
 

@@ -15,8 +15,9 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from unfold.widgets import UnfoldAdminPasswordWidget, UnfoldAdminTextInputWidget
 
-from tenants import audit, second_factor
-from tenants.logins import note_failure
+from tenants import audit
+from tenants.login import second_factor
+from tenants.login.logins import note_failure
 from tenants.models import AuthenticatorDevice
 from waule.core.admin import REAUTHENTICATED_AT, actor_of, admin_page, is_reauthenticated, next_page, site_address
 

@@ -23,16 +23,16 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from aiservices.credentials.models import GeminiKey, SoraToken
-from aiservices.generations import living
 from aiservices.generations.models import Generation
+from aiservices.generations.queue import living
 from billing.ledger.expiry import open_holds
 from billing.monitoring import rejections
 from billing.monitoring.models import Alert
 from billing.reconciliation import runs as reconcile_runs
 from storage.pending_uploads import pending
 from tenants.webhooks.models import OutboxMessage
+from waule.core.auth.client_address import client_address
 from waule.core.errors import Forbidden
-from waule.core.http.client_address import client_address
 from waule.core.metrics import COUNTED, REJECTIONS, REQUESTS
 from waule.core.metrics_directory import VARIABLE
 

@@ -16,7 +16,7 @@ from django.views.csrf import csrf_failure as csrf_page
 
 from aiservices.monitoring import jobs_health
 from storage import media as stored_media
-from storage import readiness
+from storage.checks import readiness
 from waule.core import errors
 from waule.core.admin import admin_page
 from waule.core.http import error_handler

@@ -6,7 +6,7 @@ from django.utils.translation import gettext_lazy as _
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
-from tenants import second_factor
+from tenants.login import second_factor
 from waule.core.auth.internal_auth import HasInternalSecret
 from waule.core.auth.user_auth import USER_AUTHENTICATION
 from waule.core.errors import Forbidden, Unauthorized

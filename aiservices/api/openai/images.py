@@ -20,7 +20,7 @@ from aiservices.api.platform import MAX_PROMPT_LENGTH, reference_images_field
 from aiservices.generations import services as generations
 from aiservices.generations.models import Generation
 from aiservices.generations.requests import MAX_REFERENCE_IMAGES, GenerationRequest, check_reference_images
-from aiservices.generations.settlement import urls_of
+from aiservices.generations.settlement.outcomes import urls_of
 from billing.api.sizes import OrderedSize
 from billing.catalog.pricing import NO_SIZE
 from waule.core.errors import InvalidRequest, UnsupportedParameter

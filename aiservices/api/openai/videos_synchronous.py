@@ -19,7 +19,7 @@ from aiservices.generations import services as generations
 from aiservices.generations import webhooks
 from aiservices.generations.models import Generation
 from aiservices.generations.requests import GenerationRequest, check_reference_images
-from aiservices.generations.settlement import urls_of
+from aiservices.generations.settlement.outcomes import urls_of
 from billing.api.sizes import OrderedSize
 from billing.catalog.pricing import NO_SIZE
 from gateway_client.errors import OutcomeTimedOut

@@ -12,7 +12,7 @@ from aiservices.api.openai.authentication import OpenAIViewSet, caller_of
 from aiservices.api.tenant import schema
 from aiservices.generations import services as generations
 from aiservices.generations.models import Generation
-from aiservices.generations.settlement import urls_of
+from aiservices.generations.settlement.outcomes import urls_of
 from waule.core.http.api_base import answer
 from waule.core.http.fields import BodySerializer, QueryInteger, Text
 

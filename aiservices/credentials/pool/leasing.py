@@ -24,7 +24,7 @@ from aiservices.credentials.pool.expiry import end_overdue, end_overdue_now_and_
 from aiservices.credentials.pool.queries import MODELS, released, today, values_of
 from aiservices.errors import CredentialsExhausted
 from billing.catalog.models import AIModel
-from gateway_client import sora_admin
+from gateway_client.upstreams import sora_admin
 from waule.core.crypto.encryption import SecretUnreadable, open_sealed, place_of
 from waule.core.db.prepared import IS_POSTGRESQL, Prepared
 from waule.core.db.transactions import durable, retried

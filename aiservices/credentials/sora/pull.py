@@ -14,7 +14,7 @@ from aiservices.credentials.models import SoraToken
 from aiservices.credentials.sora.merge import is_secret, take_over, text_of
 from aiservices.credentials.sora.push import push_pending
 from aiservices.credentials.sora.queries import SyncResult, named
-from gateway_client import sora_admin
+from gateway_client.upstreams import sora_admin
 from tenants import audit
 from waule.core.crypto.encryption import keyed_hash
 from waule.core.db.transactions import durable

@@ -12,8 +12,8 @@ from aiservices.credentials.bulk import MAX_IMPORT
 from aiservices.credentials.models import SoraToken
 from aiservices.credentials.secrets import hidden
 from aiservices.credentials.sora.queries import SyncResult, free_id, named
-from gateway_client import sora_admin
 from gateway_client.errors import UpstreamError, UpstreamRefused
+from gateway_client.upstreams import sora_admin
 from waule.core.crypto.encryption import keyed_hash, reveal
 from waule.core.db.transactions import durable
 from waule.core.errors import NotConfigured, WauleError

@@ -24,9 +24,9 @@ def _of(path: str) -> Callable[[], Provider]:
 _MAKERS: dict[str, Callable[[], Provider]] = {
     SANDBOX: _of("aiservices.generations.providers.sandbox.Sandbox"),
     GATEWAY: _of("aiservices.generations.providers.gateway.Gateway"),
-    "gemini": lambda: import_string("aiservices.generations.providers.gemini.Gemini")(pool),
+    "gemini": lambda: import_string("aiservices.generations.providers.gemini.provider.Gemini")(pool),
     "sora": _of("aiservices.generations.providers.sora.Sora"),
-    "openai": _of("aiservices.generations.providers.openai.OpenAI"),
+    "openai": _of("aiservices.generations.providers.openai.provider.OpenAI"),
 }
 
 

@@ -5,9 +5,9 @@ from aiservices.generations.providers.base import Job, Output, Progress, Provide
 from aiservices.generations.providers.media import inlined
 from billing.catalog.models import AIModel
 from billing.catalog.pricing import SizeInterface, interface_of
-from gateway_client import gateway
-from gateway_client.gateway import Made
 from gateway_client.transport import Deadline
+from gateway_client.upstreams import gateway
+from gateway_client.upstreams.gateway import Made
 from waule.core.errors import UnsupportedParameter
 
 PIXEL_STEP = 16  # what every provider behind a gateway takes

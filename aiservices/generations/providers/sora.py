@@ -10,9 +10,9 @@ from aiservices.generations.providers.base import Job, Output, Progress, Provide
 from aiservices.generations.providers.media import inlined, one_by_one
 from gateway_client import answers, http
 from gateway_client.errors import ContentRefused, NothingMade, OutcomeUnknown, UpstreamError
-from gateway_client.gateway import chat_messages, read_chat_text
 from gateway_client.results import Found, absolute, in_text
 from gateway_client.transport import Deadline
+from gateway_client.upstreams.gateway import chat_messages, read_chat_text
 from waule.core.errors import NotConfigured, UnsupportedParameter
 
 _PERCENT = re.compile(r"([0-9]{1,3})(?:\.[0-9]{1,6})?\s?%")

@@ -15,14 +15,16 @@ from django.db import IntegrityError, transaction
 from django.db.models import Q
 
 from aiservices.errors import LeaseLost
-from aiservices.generations import one_statement, providers
-from aiservices.generations import queue as jobs
-from aiservices.generations.execution import drop, job_of
+from aiservices.generations import providers
+from aiservices.generations.execution import job_of
 from aiservices.generations.leases import change, lease_end, owner
 from aiservices.generations.models import Generation, GenerationInput
 from aiservices.generations.providers import combinations
+from aiservices.generations.queue import jobs
 from aiservices.generations.requests import GenerationRequest, check_key_allows, check_number_of_images, find_model
 from aiservices.generations.services.joining import first_of_key, join
+from aiservices.generations.settlement import one_statement
+from aiservices.generations.unfinished import drop
 from billing import services as billing_services
 from billing.catalog import pricing
 from billing.catalog.current import Catalog, current_catalog

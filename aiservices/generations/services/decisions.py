@@ -7,11 +7,12 @@ from django.utils.translation import gettext as _
 
 from aiservices.errors import LeaseLost, TaskNotOver, TaskOver
 from aiservices.generations import pending
-from aiservices.generations.execution import deliver_pending, may_exist, reopen
+from aiservices.generations.execution import may_exist
 from aiservices.generations.leases import lease_end, owner
 from aiservices.generations.models import Generation, GenerationInput
 from aiservices.generations.services.joining import READ
-from aiservices.generations.settlement import SETTLED_FLAG, apply_outcome, settle
+from aiservices.generations.settlement.outcomes import SETTLED_FLAG, apply_outcome, settle
+from aiservices.generations.unfinished import deliver_pending, reopen
 from billing.ledger.posting import database_now
 from storage import media
 from tenants.principal import Principal

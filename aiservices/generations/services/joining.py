@@ -6,10 +6,10 @@ from django.conf import settings
 
 from aiservices.errors import Interrupted, LeaseLost
 from aiservices.generations import client_retries as retries
-from aiservices.generations.execution import recover
 from aiservices.generations.leases import is_abandoned
 from aiservices.generations.models import Generation
 from aiservices.generations.requests import GenerationRequest, generations_of
+from aiservices.generations.unfinished import recover
 from billing.ledger.posting import database_now
 from tenants.principal import Principal
 from waule.core.db import connection_pool

@@ -11,7 +11,7 @@ from aiservices.generations.providers.base import Output
 from aiservices.generations.requests import GenerationRequest
 from aiservices.generations.services.admission import Answer, admit
 from aiservices.generations.services.joining import READ, Abandoned, wait_for
-from aiservices.generations.settlement import GenerationFailed
+from aiservices.generations.settlement.outcomes import GenerationFailed
 from tenants.principal import Principal
 from waule.core.db import connection_pool
 from waule.core.errors import Unavailable

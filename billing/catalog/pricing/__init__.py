@@ -12,11 +12,11 @@ from billing.catalog.pricing.problems import problems
 from billing.catalog.pricing.selling import seconds_of, sell, text_of, variant_names, variant_of
 from billing.catalog.pricing.sizes import NO_SIZE, Size, SoldSize, read_size, sold_size_of
 from billing.catalog.pricing.sizes import READABLE as READABLE_SIZES
+from billing.catalog.pricing.tables import PriceRow
 from billing.catalog.pricing.values import (
     MAX_CREDITS,
     MAX_DURATION_SECONDS,
     Inputs,
-    PriceRow,
     Quote,
     Rule,
     Step,

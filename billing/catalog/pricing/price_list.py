@@ -6,8 +6,8 @@ from django.utils.translation import gettext as _
 
 from billing.catalog.pricing.arithmetic import DEFAULT_CREDITS_PER_IMAGE, DEFAULT_CREDITS_PER_SECOND
 from billing.catalog.pricing.explanation import explain
-from billing.catalog.pricing.tables import split_tier
-from billing.catalog.pricing.values import PriceRow, Rule, Step
+from billing.catalog.pricing.tables import PriceRow, split_tier
+from billing.catalog.pricing.values import Rule, Step
 
 RAISED_BY_DEFAULT = {"DURATION_RESOLUTION", "DURATION_MODE"}  # to whole seconds
 PRICED_BY_SECONDS = RAISED_BY_DEFAULT | {"PER_DURATION"}

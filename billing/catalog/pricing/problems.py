@@ -8,8 +8,8 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
 from billing.catalog.pricing.sizes import read_size
-from billing.catalog.pricing.tables import normalised, normalised_mode, split_tier
-from billing.catalog.pricing.values import MAX_CREDITS, PriceRow, Rule
+from billing.catalog.pricing.tables import PriceRow, normalised, normalised_mode, split_tier
+from billing.catalog.pricing.values import MAX_CREDITS, Rule
 
 MAX_ROWS = 500
 MAX_MULTIPLIER = Decimal("999999.999999")

@@ -1,18 +1,12 @@
 """A rule's rows, parsed and sorted, so that pricing a use is a lookup."""
 
-from __future__ import annotations
-
 import re
 from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import TYPE_CHECKING
 
 from billing.catalog.pricing.sizes import Size, read_size
-
-if TYPE_CHECKING:
-    from billing.catalog.pricing.values import PriceRow
 
 _SECONDS = re.compile(r"[0-9]{1,5}(\.[0-9]{1,6})?")
 
@@ -34,6 +28,17 @@ def split_tier(value: str) -> tuple[str, Decimal | None]:
     if not underscore or not _SECONDS.fullmatch(seconds) or not Decimal(seconds):
         return value.strip(), None
     return resolution, Decimal(seconds)
+
+
+@dataclass(frozen=True)
+class PriceRow:
+    """One row of a rule: what a value of a dimension costs, or multiplies the price by."""
+
+    dimension: str  # resolution, mode, operationType or character
+    value: str = ""
+    credits: int | None = None
+    multiplier: Decimal | None = None
+    unit_size: int | None = None  # characters
 
 
 @dataclass

@@ -7,21 +7,10 @@ from functools import cached_property
 from typing import Any
 
 from billing.catalog.pricing.sizes import NO_SIZE, Size, read_size
-from billing.catalog.pricing.tables import Tables, build_tables
+from billing.catalog.pricing.tables import PriceRow, Tables, build_tables
 
 MAX_CREDITS = 2**53 - 1  # the largest price and the largest amount of one use: every JSON reader can still read it
 MAX_DURATION_SECONDS = 86400
-
-
-@dataclass(frozen=True)
-class PriceRow:
-    """One row of a rule: what a value of a dimension costs, or multiplies the price by."""
-
-    dimension: str  # resolution, mode, operationType or character
-    value: str = ""
-    credits: int | None = None
-    multiplier: Decimal | None = None
-    unit_size: int | None = None  # characters
 
 
 @dataclass(frozen=True, kw_only=True)

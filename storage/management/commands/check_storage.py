@@ -5,8 +5,8 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from storage.check import check_owner
-from storage.compare import MAX_TOLD, Comparison, compare
+from storage.checks.backend import check_owner
+from storage.checks.compare import MAX_TOLD, Comparison, compare
 from tenants.principal import Principal
 from tenants.selectors import find_tenant_by_id_or_name
 from waule.core.commands import PlainCommand, show_progress

@@ -7,10 +7,10 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
+from waule.core.auth.client_address import address_group, client_address
 from waule.core.auth.internal_callers import Program, caller_of, known_callers
+from waule.core.auth.rate_limit import AddressLimit
 from waule.core.errors import Forbidden, NotConfigured, RateLimited, Unauthorized
-from waule.core.http.client_address import address_group, client_address
-from waule.core.http.rate_limit import AddressLimit
 
 logger = logging.getLogger(__name__)
 HEADER = "HTTP_X_INTERNAL_SECRET"

@@ -5,8 +5,9 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from benchmarks.measure import PROJECT, measure
+from benchmarks.measure import measure
 from benchmarks.report import report
+from benchmarks.servers import PROJECT
 
 DEFAULT_SERVER = "postgresql://postgres@127.0.0.1:5432/postgres"
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from tenants import second_factor
+from tenants.login import second_factor
 from tenants.selectors import find_user_by_id_or_name
 from waule.core.commands import ACTOR, WauleCommand
 

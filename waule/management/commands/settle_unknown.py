@@ -4,7 +4,7 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from aiservices.generations.payment import credits_held
+from aiservices.generations.settlement.payment import credits_held
 from aiservices.generations.unknown import settle_many, unknown_outcomes
 from billing.ledger.models import MAX_REASON_LENGTH
 from waule.core.commands import ACTOR, WauleCommand

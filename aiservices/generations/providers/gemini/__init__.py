@@ -1,0 +1,1 @@
+"""Google, with a key of the pool: images and Veo's videos."""

@@ -1,0 +1,1 @@
+"""OpenAI, or anyone who speaks its API."""

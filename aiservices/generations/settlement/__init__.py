@@ -1,0 +1,1 @@
+"""How a generation ends: what was decided, its money, and its state."""

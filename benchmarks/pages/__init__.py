@@ -1,0 +1,1 @@
+"""How long pages and answers take on a long history."""

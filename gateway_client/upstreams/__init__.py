@@ -1,0 +1,1 @@
+"""The services that waule asks: the AI gateway, the Sora token service, object storage."""

@@ -1,0 +1,1 @@
+"""`/internal/storage` and a tenant's bucket."""

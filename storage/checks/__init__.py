@@ -1,0 +1,1 @@
+"""Whether buckets work, whether what lies in them is what was counted."""

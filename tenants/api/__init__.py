@@ -1,0 +1,1 @@
+"""`/api/auth`: platform users log in."""

@@ -1,0 +1,1 @@
+"""Logging in: its limits, its traces, and the second factor of staff."""
