@@ -48,7 +48,7 @@ def operation_in_words(operation: str) -> str:
 def charge_in_words(charge: Charge | None) -> str:
     if charge is None:
         return ""
-    return f"{operation_in_words(charge.operation)} {charge.credits:,}" if charge.operation else f"{charge.credits:,}"
+    return f"{operation_in_words(charge.operation) if charge.operation else _('Charge')} {charge.credits:,}"
 
 
 def description_in_words(description: str) -> str:

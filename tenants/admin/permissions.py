@@ -64,5 +64,5 @@ class GroupsField(RelatedKeysField):
 
 
 class GroupFilter(RelatedFieldListFilter):
-    def field_choices(self, field: Any, request: HttpRequest, model_admin: Any) -> list[tuple[Any, str]]:
+    def field_choices(self, field: Any, request: HttpRequest, model_admin: Any) -> Any:
         return [(group.pk, group_in_words(group)) for group in Group.objects.order_by("name")]

@@ -161,7 +161,7 @@ class UserAdmin(DjangoUserAdmin, AuditedAdmin):  # type: ignore[misc]  # the stu
         fieldsets = super().get_fieldsets(request, obj)
         if request.user.is_superuser and self.has_change_permission(request, obj):
             return fieldsets
-        named = {"groups": "shown_groups"}
+        named: dict[Any, Any] = {"groups": "shown_groups"}
         return [(title, about | {"fields": [named.get(each, each) for each in about["fields"]]}) for title, about in fieldsets]
 
     def formfield_for_manytomany(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
@@ -253,7 +253,7 @@ class GroupAdmin(DjangoGroupAdmin, AuditedAdmin):
     def get_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         return ("name", "permissions" if self.has_change_permission(request, obj) else "shown_permissions")
 
-    def formfield_for_manytomany(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+    def formfield_for_manytomany(self, db_field: Any, request: Any = None, **kwargs: Any) -> Any:
         return super().formfield_for_manytomany(db_field, request, **kwargs, form_class=PermissionsField)
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:

@@ -14,6 +14,9 @@ ADDRESSED = (
         "Please enter your old password, for security’s sake, and then enter your new password twice so we can verify you typed "
         "it in correctly."
     ),
+    gettext_noop(
+        "Please enter the correct %(username)s and password for a staff account. Note that both fields may be case-sensitive."
+    ),
     gettext_noop("This account is inactive."),
     gettext_noop("You don’t have permission to view or edit anything."),
     gettext_noop("Your old password was entered incorrectly. Please enter it again."),
