@@ -25,6 +25,7 @@ ACTORS = {
     "generation": gettext_lazy("Platform"),
     "internal": gettext_lazy("Internal API"),
     "key": gettext_lazy("API key"),
+    "provider": gettext_lazy("Provider"),
     "sora-sync": gettext_lazy("Sora service"),
     "tenant": gettext_lazy("Tenant"),
     "user": gettext_lazy("User"),
@@ -159,7 +160,11 @@ COUNTED = {"added": ACTS["add"], "changed": ACTS["change"], "removed": ACTS["rem
 VALUES = {("way", "session"): gettext_lazy("a session"), ("way", "token"): gettext_lazy("a token")}
 # Codes that stand in names, reasons and descriptions where no person wrote them; billing adds its own.
 CATALOG_FILE = "catalog file"
-CODES: dict[str, Any] = {CATALOG_FILE: gettext_lazy("Catalog file")}
+CODES: dict[str, Any] = {
+    CATALOG_FILE: gettext_lazy("Catalog file"),
+    "password": gettext_lazy("Wrong password"),  # of a failed login
+    "second factor": gettext_lazy("Wrong second factor"),
+}
 SIGNED_ACTIONS = frozenset({"credits.grant", "credits.adjust", "credits.refund"})
 WHOLE_ACTIONS = {"login": gettext_lazy("Login"), "login.failed": gettext_lazy("Login failed")}
 EVENTS: dict[str, Any] = {
