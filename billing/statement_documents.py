@@ -16,6 +16,7 @@ from django.utils.translation import gettext as _
 
 from billing.ledger.models import Account, Kind
 from billing.statements import Statement
+from tenants.admin.words import code_in_words
 from waule.core.admin.csv_export import LineWriter, cell, written_out
 
 _MONTH = re.compile(r"(\d{4})-(0[1-9]|1[0-2])")
@@ -122,7 +123,9 @@ def lines_of(made: Statement) -> Iterator[DocumentLine]:
     for entry in made.entries():
         kind = str(Kind(entry.kind).label)
         charge = str(entry.charge_id or "")
-        yield DocumentLine(entry.seq, entry.created_at, kind, entry.amount, entry.balance, charge, entry.description)
+        yield DocumentLine(
+            entry.seq, entry.created_at, kind, entry.amount, entry.balance, charge, code_in_words(entry.description)
+        )
     yield DocumentLine(None, made.until, _("Closing"), None, made.closing, "", "")
 
 

@@ -42,6 +42,8 @@ from waule.core.admin import (
 )
 from waule.core.crypto.encryption import SecretUnreadable
 
+DRIVERS = {"local": _("This machine"), **dict(OssConfig.Driver.choices)}
+
 
 class OssConfigForm(SecretsForm):
     """A bucket of the tenant's own is complete, or is not saved: else every result would wait for it."""
@@ -147,7 +149,7 @@ def check_view(request: HttpRequest, config_id: int) -> HttpResponse:
 
 @admin.register(StoredObject)
 class StoredObjectAdmin(HistoryAdmin):
-    list_display = ("shown_key", "owner", "size", "content_type", "driver", "state", "created_at")
+    list_display = ("shown_key", "owner", "size", "content_type", "where", "state", "created_at")
     list_filter = (
         SinceFilter,
         ("created_at", DayRangeFilter),
@@ -161,7 +163,7 @@ class StoredObjectAdmin(HistoryAdmin):
         "shown_key",
         "owner",
         ("size", "content_type"),
-        ("driver", "bucket", "is_own"),
+        ("where", "bucket", "is_own"),
         "address",
         ("state", "waiting_since"),
         ("created_at", "released_at"),
@@ -179,6 +181,10 @@ class StoredObjectAdmin(HistoryAdmin):
     @display(description=_("Size"))
     def size(self, stored: StoredObject) -> str:
         return filesizeformat(stored.size_bytes)
+
+    @display(description=_("where"))
+    def where(self, stored: StoredObject) -> str:
+        return str(DRIVERS.get(stored.driver, stored.driver)) or "–"
 
     @display(description=_("State"))
     def state(self, stored: StoredObject) -> Any:

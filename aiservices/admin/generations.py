@@ -19,10 +19,11 @@ from unfold.decorators import action, display
 
 from aiservices.admin import settle as admin_settle
 from aiservices.admin.story import story
+from aiservices.admin.words import flags_in_words
 from aiservices.generations.approved_settlements import PERMISSION as SETTLE_PERMISSION
 from aiservices.generations.models import Generation
 from aiservices.generations.settlement import outcomes
-from billing.admin.words import error_in_words
+from billing.admin.words import charge_in_words, error_in_words
 from storage.media import path_of
 from tenants.admin.words import with_code
 from tenants.selectors import owners_named
@@ -194,11 +195,11 @@ class GenerationAdmin(HistoryAdmin):
 
     @display(description=_("Flags"))
     def shown_flags(self, generation: Generation) -> str:
-        return ", ".join(str(flag) for flag in generation.flags) or "–"
+        return flags_in_words(generation.flags)
 
     @display(description=_("Charge"))
     def charge_link(self, generation: Generation) -> Any:
-        return link(generation.charge)
+        return link(generation.charge, charge_in_words(generation.charge))
 
     @display(description=_("Hold"))
     def hold_link(self, generation: Generation) -> Any:

@@ -5,6 +5,7 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import gettext_noop
 
 from tenants.models import MAX_WEBHOOK_URL, Mode
 from waule.core.crypto.encryption import EncryptedTextField
@@ -88,7 +89,7 @@ class Generation(models.Model):
     class Meta:
         verbose_name = _("generation")
         verbose_name_plural = _("generations")
-        permissions = [("settle_generation", "Can settle unknown outcomes")]
+        permissions = [("settle_generation", gettext_noop("Can settle unknown outcomes"))]
         constraints = [
             models.UniqueConstraint(
                 fields=["tenant", "mode", "type", "idempotency_key"],

@@ -107,7 +107,7 @@ def _ask_storage(waiting_results: int) -> Ask:
             raise problem
         self_test(driver_of(platform_backend()), PROBED_FOLDER)
         if waiting_results:
-            return f"{_('Results wait for a bucket that did not take them.')} ({waiting_results})"
+            return _("Results wait for a bucket that did not take them.") + f" ({waiting_results})"
         return ""
 
     return ask
@@ -176,7 +176,7 @@ def judged(probe: Probe, reports: int, failures: int) -> Probe:
     share = failures / reports
     if share < DEGRADED_SHARE:
         return Probe(Status.OK, "", probe.latency_ms) if probe.status == Status.UNKNOWN else probe
-    said = f"{_('Too many of the last calls failed.')} ({failures}/{reports})"
+    said = _("Too many of the last calls failed.") + f" ({failures}/{reports})"
     return Probe(Status.DOWN if share >= DOWN_SHARE else Status.DEGRADED, said, probe.latency_ms)
 
 

@@ -11,7 +11,7 @@ from unfold.decorators import display
 
 from billing.admin import statement as admin_statement
 from billing.admin.money import forms as admin_money
-from billing.admin.words import description_in_words
+from billing.admin.words import charge_in_words, description_in_words
 from billing.ledger.models import Account, LedgerEntry
 from billing.ledger.selectors import entries_of_charge
 from tenants.admin.words import actor_in_words
@@ -143,7 +143,7 @@ class LedgerEntryAdmin(BookAdmin):
         "charge_link",
         "shown_description",
         "shown_actor",
-        "hash",
+        "shown_hash",
     )
     readonly_fields = (
         "account_link",
@@ -177,7 +177,11 @@ class LedgerEntryAdmin(BookAdmin):
 
     @display(description=_("Charge"))
     def charge_link(self, entry: LedgerEntry) -> Any:
-        return link(entry.charge)
+        return link(entry.charge, charge_in_words(entry.charge))
+
+    @display(description=_("Hash"))
+    def shown_hash(self, entry: LedgerEntry) -> str:
+        return entry.hash
 
     @display(description=_("Description"))
     def shown_description(self, entry: LedgerEntry) -> str:

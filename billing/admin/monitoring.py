@@ -111,6 +111,9 @@ class AlertAdmin(HistoryAdmin):
     )
     readonly_fields = flat(fields)
 
+    def heading(self, row: Alert) -> str:
+        return row.get_kind_display()
+
     def get_urls(self) -> list[URLPattern]:
         guarded = self.admin_site.admin_view
         return [

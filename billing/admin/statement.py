@@ -17,6 +17,7 @@ from unfold.widgets import UnfoldAdminSplitDateTimeWidget
 from billing import statement_documents as documents
 from billing import statements
 from billing.ledger.models import Account, Kind
+from tenants.admin.words import code_in_words
 from waule.core.admin import admin_page, signed_number, spaced_number
 from waule.core.errors import WauleError
 
@@ -125,7 +126,7 @@ def _first_entries(made: statements.Statement) -> list[dict[str, Any]]:
             "kind": entry.get_kind_display(),
             "amount": signed_number(entry.amount),
             "balance": spaced_number(entry.balance),
-            "description": entry.description,
+            "description": code_in_words(entry.description),
         }
         for entry, _number in zip(rows, range(SHOWN_ENTRIES), strict=False)
     ]

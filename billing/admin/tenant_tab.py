@@ -9,6 +9,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from billing.admin.words import description_in_words
 from billing.budgets.limits import zone_of
 from billing.budgets.models import Budget
 from billing.ledger.balances import balances_before
@@ -69,7 +70,7 @@ def _statement(tenant: Tenant) -> dict[str, Any]:
                 "kind": entry.get_kind_display(),
                 "amount": signed_number(entry.amount),
                 "balance": spaced_number(entry.balance),
-                "description": entry.description,
+                "description": description_in_words(entry.description) if entry.description else "",
             }
             for entry in rows
         ],

@@ -12,7 +12,7 @@ from unfold.decorators import display
 from billing.admin import acts
 from billing.admin.ledger import OWNER, BookAdmin
 from billing.admin.money import forms as admin_money
-from billing.admin.words import description_in_words, operation_in_words
+from billing.admin.words import charge_in_words, description_in_words, operation_in_words
 from billing.ledger.models import Charge, Hold, Refund
 from billing.services.stuck_holds import rejection
 from waule.core.admin import DayRangeFilter, PageButton, RelatedFilter, SinceFilter, badge, flat, link, short_json, spaced_number
@@ -90,6 +90,9 @@ class ChargeAdmin(UseAdmin):
         "shown_metadata",
     )
     readonly_fields = flat(fields)
+
+    def heading(self, row: Charge) -> str:
+        return charge_in_words(row)
 
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view(admin_money.refund_view)
@@ -190,4 +193,4 @@ class RefundAdmin(BookAdmin):
 
     @display(description=_("Charge"))
     def charge_link(self, refund: Refund) -> Any:
-        return link(refund.charge)
+        return link(refund.charge, charge_in_words(refund.charge))

@@ -4,9 +4,10 @@ from django.utils.text import format_lazy
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from billing.ledger.models import Charge
 from billing.monitoring.models import Alert
 from billing.monitoring.rejections import REASONS
-from tenants.admin.words import EVENTS
+from tenants.admin.words import CODES, EVENTS
 
 OPERATIONS = {
     "image": gettext_lazy("Image generation"),
@@ -37,10 +38,17 @@ ERRORS = REASONS | {
     "upstream_refused": gettext_lazy("The provider refused the request"),
     "upstream_timeout": gettext_lazy("The provider did not answer in time"),
 }
+CODES.update(DESCRIPTIONS | ERRORS)
 
 
 def operation_in_words(operation: str) -> str:
     return str(OPERATIONS.get(operation, operation)) or "–"
+
+
+def charge_in_words(charge: Charge | None) -> str:
+    if charge is None:
+        return ""
+    return f"{operation_in_words(charge.operation) if charge.operation else _('Charge')} {charge.credits:,}"
 
 
 def description_in_words(description: str) -> str:

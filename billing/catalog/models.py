@@ -310,7 +310,7 @@ class ModelPermission(CatalogRow):
         ]
 
     def __str__(self) -> str:
-        return f"{self.level} {self.scope}"
+        return f"{self.level} · {self.model or self.node_type or self.module_type}"
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         self.scope = scope_of(model_pk=self.model_id, node_type=self.node_type, module_type=self.module_type)

@@ -13,7 +13,7 @@ from typing import Any
 from django.db import models
 from django.db.models import F, Q, Sum
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, gettext_noop
 
 from billing.ledger import signatures
 from billing.ledger.models import Account, Kind, LedgerEntry
@@ -39,7 +39,7 @@ class LedgerArchive(AppendOnlyModel):
     class Meta:
         verbose_name = gettext_lazy("ledger archive")
         verbose_name_plural = gettext_lazy("ledger archives")
-        permissions = [("download_ledgerarchive", "Can download archived months")]
+        permissions = [("download_ledgerarchive", gettext_noop("Can download archived months"))]
         constraints = [models.UniqueConstraint(fields=["month"], name="billing_archive_month_once")]
 
     def __str__(self) -> str:

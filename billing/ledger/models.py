@@ -9,6 +9,7 @@ from django.conf import settings
 from django.db import models
 from django.db.models import F, Q
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import gettext_noop
 
 from tenants.models import Mode
 from waule.core.db.append_only import AppendOnlyModel
@@ -38,7 +39,10 @@ class Account(models.Model):
     class Meta:
         verbose_name = _("account")
         verbose_name_plural = _("accounts")
-        permissions = [("grant_credits", "Can grant credits"), ("adjust_credits", "Can adjust balances")]
+        permissions = [
+            ("grant_credits", gettext_noop("Can grant credits")),
+            ("adjust_credits", gettext_noop("Can adjust balances")),
+        ]
         constraints = [
             models.CheckConstraint(
                 condition=Q(balance__gte=0),
@@ -251,7 +255,7 @@ class Charge(Use):
     class Meta:
         verbose_name = _("charge")
         verbose_name_plural = _("charges")
-        permissions = [("refund_charge", "Can refund charges")]
+        permissions = [("refund_charge", gettext_noop("Can refund charges"))]
         constraints = [
             models.UniqueConstraint(
                 fields=["account", "idempotency_key"], condition=Q(idempotency_key__isnull=False), name="billing_charge_key_once"

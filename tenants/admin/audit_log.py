@@ -11,7 +11,7 @@ from django.utils.translation import pgettext, pgettext_lazy
 from unfold.decorators import display
 
 from tenants.admin.tenants import MAX_CHANGE_LENGTH, MAX_CHANGES
-from tenants.admin.words import action_in_words, actor_in_words, changes_in_words, with_code
+from tenants.admin.words import action_in_words, actor_in_words, changes_in_words, code_in_words, name_in_words, with_code
 from tenants.models import AuditEntry
 from waule.core.admin import DayRangeFilter, HistoryAdmin, SeenValuesFilter, badge, short_json
 
@@ -53,15 +53,18 @@ class ActorFilter(SeenValuesFilter):
 
 @admin.register(AuditEntry)
 class AuditEntryAdmin(HistoryAdmin):
-    list_display = ("at", "shown_actor", "action_badge", "target", "shown_changes", "reason", "address")
+    list_display = ("at", "shown_actor", "action_badge", "target", "shown_changes", "shown_reason", "address")
     list_filter = (("actor", ActorFilter), ("at", DayRangeFilter), ("action", ActionFilter), ObjectFilter)
     exact_search = ("pk", "actor", "target_id", "request_id")
     search_help_text = _("Who, object's id or request's id")
     fields = (
-        *("at", "shown_actor", "shown_action", "target", "shown_changes", "reason"),
+        *("at", "shown_actor", "shown_action", "target", "shown_changes", "shown_reason"),
         *("address", "request_id", "shown_before", "shown_after"),
     )
     readonly_fields = fields
+
+    def heading(self, row: AuditEntry) -> str:
+        return f"{action_in_words(row.action)} · {self.target(row)}"
 
     @display(description=_("Who"))
     def shown_actor(self, entry: AuditEntry) -> str:
@@ -77,7 +80,7 @@ class AuditEntryAdmin(HistoryAdmin):
 
     @display(description=_("Object"))
     def target(self, entry: AuditEntry) -> str:
-        return entry.target_name or " ".join(filter(None, (entry.target_type, entry.target_id))) or "–"
+        return name_in_words(entry.target_name) or " ".join(filter(None, (entry.target_type, entry.target_id))) or "–"
 
     @display(description=_("What changed"))
     def shown_changes(self, entry: AuditEntry) -> Any:
@@ -86,6 +89,10 @@ class AuditEntryAdmin(HistoryAdmin):
         if len(lines) > MAX_CHANGES:
             shown.append("…")
         return format_html_join("", '<span class="waule-change">{}</span>', ((line,) for line in shown)) or "–"
+
+    @display(description=_("Reason"))
+    def shown_reason(self, entry: AuditEntry) -> str:
+        return code_in_words(entry.reason) or "–"
 
     @display(description=_("Before"))
     def shown_before(self, entry: AuditEntry) -> Any:

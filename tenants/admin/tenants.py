@@ -1,5 +1,6 @@
 """Tenants, users, groups, API keys and the audit log in the admin."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from django import forms
@@ -11,8 +12,9 @@ from django.contrib.auth.models import Group
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html_join
+from django.utils.safestring import mark_safe
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import pgettext_lazy
 from unfold.decorators import display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
@@ -21,6 +23,7 @@ from tenants import audit, staff_rights
 from tenants.admin import tabs as admin_panels
 from tenants.admin.audited import AuditedAdmin
 from tenants.admin.members import MemberInline, record_changes
+from tenants.admin.permissions import GroupFilter, GroupsField, PermissionsField, group_in_words, permission_in_words
 from tenants.admin.second_factors import reset_view
 from tenants.admin.words import with_code
 from tenants.login import second_factor
@@ -131,15 +134,14 @@ class UserAdmin(DjangoUserAdmin, AuditedAdmin):  # type: ignore[misc]  # the stu
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm
     list_display = ("username", "email", "level_badge", "credits", "shown_active", "is_staff", "date_joined")
-    list_filter = ("level", "is_active", "is_staff", "groups")
+    list_filter = ("level", "is_active", "is_staff", ("groups", GroupFilter))
     search_fields = ("username",)
     search_help_text = _("User name, e-mail or id")
     exact_search = ("id", "email")
     ordering = ("-pk",)
     list_select_related = ("account",)
     filter_horizontal = ()
-    autocomplete_fields = ("groups",)
-    readonly_fields = ("last_login", "date_joined", "second_factor")
+    readonly_fields = ("last_login", "date_joined", "second_factor", "shown_groups")
     fieldsets = (
         (None, {"fields": ("username", "password")}),
         (_("Level"), {"fields": ("level", "membership_expires_at")}),
@@ -156,6 +158,18 @@ class UserAdmin(DjangoUserAdmin, AuditedAdmin):  # type: ignore[misc]  # the stu
         fields = tuple(super().get_readonly_fields(request, obj))
         # Who is not a superuser cannot make one, nor raise anyone's rights by a group.
         return fields if request.user.is_superuser else (*fields, "is_superuser", "is_staff", "groups")
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        fieldsets = super().get_fieldsets(request, obj)
+        if request.user.is_superuser and self.has_change_permission(request, obj):
+            return fieldsets
+        named: dict[Any, Any] = {"groups": "shown_groups"}
+        return [(title, about | {"fields": [named.get(each, each) for each in about["fields"]]}) for title, about in fieldsets]
+
+    def formfield_for_manytomany(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        if db_field.name == "groups":
+            kwargs |= {"form_class": GroupsField, "widget": UnfoldAdminCheckboxSelectMultipleWidget()}
+        return super().formfield_for_manytomany(db_field, request, **kwargs)
 
     def formfield_for_choice_field(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         if db_field.name == "level":
@@ -204,9 +218,13 @@ class UserAdmin(DjangoUserAdmin, AuditedAdmin):  # type: ignore[misc]  # the stu
     def second_factor(self, user: User) -> Any:
         return badge_of_bool(second_factor.is_set_up(user), _("Set up"), _("None"))
 
+    @display(description=_("Groups"))
+    def shown_groups(self, user: User) -> Any:
+        return _lines(map(group_in_words, user.groups.order_by("name")))
 
-# The groups that come with the product.
-GROUP_NAMES = {"auditor": _("Auditor"), "finance": _("Finance"), "operator": pgettext_lazy("group of staff", "Operator")}
+
+def _lines(texts: Iterable[str]) -> Any:
+    return format_html_join(mark_safe("<br>"), "{}", ((text,) for text in texts)) or "–"
 
 
 @admin.register(Group)
@@ -216,10 +234,29 @@ class GroupAdmin(DjangoGroupAdmin, AuditedAdmin):
     is_large = False
     ordering = ("name",)
     list_display = ("shown_name",)
+    readonly_fields = ("shown_permissions",)
 
     @display(description=_("Group"), ordering="name")
     def shown_name(self, group: Group) -> Any:
-        return with_code(GROUP_NAMES.get(group.name, group.name), group.name)
+        return with_code(group_in_words(group), group.name)
+
+    @display(description=_("Permissions"))
+    def shown_permissions(self, group: Group) -> Any:
+        return _lines(map(permission_in_words, group.permissions.select_related("content_type")))
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        """Without the rows that merely join a group to its permissions and members."""
+        named, _counts, needed, protected = super().get_deleted_objects(objs, request)
+        return [each for each in named if isinstance(each, str)], {self.opts.verbose_name_plural: len(objs)}, needed, protected
+
+    def heading(self, row: Group) -> str:
+        return group_in_words(row)
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
+        return ("name", "permissions" if self.has_change_permission(request, obj) else "shown_permissions")
+
+    def formfield_for_manytomany(self, db_field: Any, request: Any = None, **kwargs: Any) -> Any:
+        return super().formfield_for_manytomany(db_field, request, **kwargs, form_class=PermissionsField)
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return bool(request.user.is_superuser) and super().has_add_permission(request)

@@ -10,6 +10,8 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.urls import URLPattern, path, reverse
+from django.utils import timezone
+from django.utils.formats import date_format
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -18,7 +20,7 @@ from unfold.decorators import display
 
 from tenants import audit
 from tenants.admin.audited import AuditedAdmin
-from tenants.admin.words import event_in_words, with_code
+from tenants.admin.words import event_in_words, problem_in_words, with_code
 from tenants.models import ApiKey
 from tenants.webhooks import outbox
 from tenants.webhooks.models import OutboxAttempt, OutboxMessage, Webhook
@@ -63,10 +65,15 @@ STATE_COLOURS = {"pending": "warning", "delivered": "success", "failed": "danger
 
 class AttemptInline(TabularInline):
     model = OutboxAttempt
-    fields = readonly_fields = ("at", "host", "status", "problem", "elapsed_ms")
+    hide_title = True
+    fields = readonly_fields = ("at", "host", "status", "shown_problem", "elapsed_ms")
     extra = 0
     ordering = ("-id",)
     can_delete = False
+
+    @display(description=gettext_lazy("problem"))
+    def shown_problem(self, attempt: OutboxAttempt) -> Any:
+        return with_code(problem_in_words(attempt.problem), attempt.problem)
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
@@ -90,6 +97,9 @@ class OutboxMessageAdmin(HistoryAdmin):
     fields = (("created_at", "shown_kind", "to"), ("state_badge", "tries", "shown_next"), "shown_payload")
     readonly_fields = ("created_at", "shown_kind", "to", "state_badge", "tries", "shown_next", "shown_payload")
     inlines = (AttemptInline,)
+
+    def heading(self, row: OutboxMessage) -> str:
+        return event_in_words(row.kind)
 
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view(resend_view)
@@ -115,7 +125,9 @@ class OutboxMessageAdmin(HistoryAdmin):
 
     @display(description=gettext_lazy("Next try"))
     def shown_next(self, message: OutboxMessage) -> Any:
-        return message.next_at if message.state == OutboxMessage.State.PENDING else "–"
+        if message.state != OutboxMessage.State.PENDING:
+            return "–"
+        return date_format(timezone.localtime(message.next_at), "DATETIME_FORMAT")
 
     @display(description=gettext_lazy("Content"))
     def shown_payload(self, message: OutboxMessage) -> Any:

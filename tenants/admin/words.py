@@ -1,17 +1,23 @@
 """Stored codes in the reader's language: who acted, what was done, which event. The code stays beside the words."""
 
 import re
+from datetime import datetime
 from functools import cache
 from typing import Any
 
 from django.apps import apps
+from django.utils import timezone
+from django.utils.formats import date_format
 from django.utils.functional import Promise
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, pgettext_lazy
 
+from tenants.models import Scope
+
 OUR_APPS = frozenset({"aiservices", "billing", "storage", "tenants"})
 _CAPITAL = re.compile("[A-Z]")
+_TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$")
 ACTORS = {
     "admin": gettext_lazy("Staff"),
     "command": gettext_lazy("Command line"),
@@ -19,6 +25,7 @@ ACTORS = {
     "generation": gettext_lazy("Platform"),
     "internal": gettext_lazy("Internal API"),
     "key": gettext_lazy("API key"),
+    "provider": gettext_lazy("Provider"),
     "sora-sync": gettext_lazy("Sora service"),
     "tenant": gettext_lazy("Tenant"),
     "user": gettext_lazy("User"),
@@ -41,6 +48,7 @@ OBJECTS = {
     "hold": gettext_lazy("Hold"),
     "key": gettext_lazy("API key"),
     "ledger": gettext_lazy("Ledger"),
+    "level": gettext_lazy("Level"),
     "levelconfig": gettext_lazy("Level"),
     "member": gettext_lazy("Member"),
     "model": gettext_lazy("Model"),
@@ -50,6 +58,7 @@ OBJECTS = {
     "redemption": gettext_lazy("Redemption codes"),
     "redemptionbatch": gettext_lazy("Redemption codes"),
     "second_factor": gettext_lazy("Second factor"),
+    "rule": gettext_lazy("Price rule"),
     "secret": gettext_lazy("Secret"),
     "storageusage": gettext_lazy("Storage quota"),
     "tenant": gettext_lazy("Tenant"),
@@ -128,6 +137,7 @@ FIELDS = {
     "limit_credits": gettext_lazy("limit in credits"),
     "low_balance": gettext_lazy("low from"),
     "membership_expires_at": gettext_lazy("membership expires"),
+    "models": gettext_lazy("models"),
     "name": gettext_lazy("name"),
     "note": gettext_lazy("note"),
     "refunded": gettext_lazy("refunded"),
@@ -144,6 +154,17 @@ FIELDS = {
     "uses": gettext_lazy("uses of each"),
     "way": gettext_lazy("signed in with"),
 }
+# The counts of a catalog that was applied: "model added", "rule switched off".
+COUNTED = {"added": ACTS["add"], "changed": ACTS["change"], "removed": ACTS["remove"], "switched off": ACTS["disable"]}
+# What these fields of audit entries say, where that is a code and no choice of a model's field.
+VALUES = {("way", "session"): gettext_lazy("a session"), ("way", "token"): gettext_lazy("a token")}
+# Codes that stand in names, reasons and descriptions where no person wrote them; billing adds its own.
+CATALOG_FILE = "catalog file"
+CODES: dict[str, Any] = {
+    CATALOG_FILE: gettext_lazy("Catalog file"),
+    "password": gettext_lazy("Wrong password"),  # of a failed login
+    "second factor": gettext_lazy("Wrong second factor"),
+}
 SIGNED_ACTIONS = frozenset({"credits.grant", "credits.adjust", "credits.refund"})
 WHOLE_ACTIONS = {"login": gettext_lazy("Login"), "login.failed": gettext_lazy("Login failed")}
 EVENTS: dict[str, Any] = {
@@ -151,6 +172,18 @@ EVENTS: dict[str, Any] = {
     "video.failed": gettext_lazy("Video failed"),
     "video.canceled": gettext_lazy("Video canceled"),
 }  # billing adds its alerts
+# Why an attempt to deliver failed; a code of an error otherwise (see CODES).
+PROBLEMS = {
+    "forbidden_address": gettext_lazy("The address is forbidden"),
+    "internal": gettext_lazy("An error of ours"),
+    "no_address": gettext_lazy("No e-mail address"),
+    "no_webhook": gettext_lazy("No webhook is set"),
+    "smtp_interrupted": gettext_lazy("The mail server broke off"),
+    "smtp_recipient_refused": gettext_lazy("The mail server refused the recipient"),
+    "smtp_unreachable": gettext_lazy("The mail server could not be reached"),
+    "timeout": gettext_lazy("No answer in time"),
+    "url": gettext_lazy("The address is not a usable URL"),
+}
 
 
 def actor_in_words(actor: str) -> str:
@@ -198,6 +231,9 @@ def field_in_words(name: str, target_type: str = "") -> str:
     """A field of an audit entry as forms call it: by FIELDS, by its own model, else by any model of ours that has it."""
     if name in FIELDS:
         return str(FIELDS[name])
+    thing, _space, act = name.partition(" ")
+    if thing in OBJECTS and act in COUNTED:
+        return f"{OBJECTS[thing]} {COUNTED[act]}"
     column = _CAPITAL.sub(lambda found: f"_{found[0].lower()}", name)
     own = _names_of_fields().get(f"{target_type}.{column}")
     return str(own or _names_of_fields().get(column) or name)
@@ -221,7 +257,8 @@ def _names_of_fields() -> dict[str, Any]:
 def _names_of_choices() -> dict[tuple[str, str], Any]:
     """What forms call a value that a field is chosen from, by the field's name and the value."""
     fields = (field for model in apps.get_models() if model._meta.app_label in OUR_APPS for field in model._meta.concrete_fields)
-    return {(field.name, str(value)): name for field in fields for value, name in field.flatchoices if isinstance(name, Promise)}
+    named = {(field.name, str(value)): name for field in fields for value, name in field.flatchoices if isinstance(name, Promise)}
+    return VALUES | named | {("scopes", scope.value): scope.label for scope in Scope}
 
 
 def _value_in_words(value: Any, name: str = "") -> str:
@@ -234,15 +271,44 @@ def _value_in_words(value: Any, name: str = "") -> str:
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, list):
-        return ", ".join(_value_in_words(each) for each in value) or "–"
+        return ", ".join(_value_in_words(each, name) for each in value) or "–"
     if isinstance(value, dict):
         return ", ".join(f"{field_in_words(name)} {_value_in_words(each)}" for name, each in value.items()) or "–"
-    return str(value)
+    return time_in_words(str(value))
+
+
+def time_in_words(text: str) -> str:
+    """A timestamp that was stored as text, as all others are shown; whatever else was stored stays as it is."""
+    try:
+        timestamp = datetime.fromisoformat(text) if _TIMESTAMP.match(text) else None
+    except ValueError:
+        return text
+    return text if timestamp is None else date_format(timezone.localtime(timestamp), "DATETIME_FORMAT")
+
+
+def code_in_words(text: str) -> str:
+    """A reason or description where it is a code of ours; what a person wrote stays as it is."""
+    return str(CODES.get(text, text))
+
+
+def name_in_words(name: str) -> str:
+    """A stored name that is made of a code of ours: `image_generation 15`, `catalog file models.yaml`."""
+    if name.startswith(f"{CATALOG_FILE} "):
+        return f"{CODES[CATALOG_FILE]}{name.removeprefix(CATALOG_FILE)}"
+    code, _space, number = name.rpartition(" ")
+    return f"{CODES[code]} {number}" if code in CODES and number.isdigit() else code_in_words(name)
 
 
 def event_in_words(kind: str) -> str:
     """The kind of a webhook's event, such as `video.failed`; one without words stays as it is."""
     return str(EVENTS.get(kind, kind))
+
+
+def problem_in_words(problem: str) -> str:
+    """Why an attempt to deliver failed; a problem without words stays as it is."""
+    if problem.startswith("status_"):
+        return _("Answered with status %(status)s") % {"status": problem.removeprefix("status_")}
+    return str(PROBLEMS.get(problem) or code_in_words(problem))
 
 
 def with_code(words: Any, code: str) -> Any:

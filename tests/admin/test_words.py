@@ -1,11 +1,15 @@
 """What pages say: words beside codes, no tuple, no internal code alone, nothing offered that would be refused."""
 
+import html
+import json
 import re
 import uuid
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
+from django.conf import settings
 from django.contrib import admin
+from django.contrib.auth.models import Group, Permission
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
@@ -19,12 +23,15 @@ from billing.monitoring.models import Alert, ReconcileRun
 from storage.models import OssConfig
 from storage.quota_field import QuotaField, size_in_words
 from tenants import audit
+from tenants.admin.permissions import permission_in_words
 from tenants.admin.words import action_in_words, actor_in_words
-from tenants.models import AuditEntry
+from tenants.models import AuditEntry, User
 from tenants.webhooks.models import OutboxMessage
 from tests.admin.conftest import GEMINI_SECRET
+from waule.site.unfold_strings import SCRIPT_TEXTS
 
 APPS = ("tenants", "billing", "storage", "aiservices")
+NUMBERED_NAMES = {"name"}  # credentials of `history` are called 0, 1 and 2
 TUPLE = re.compile(r"\(&#x27;|\(&quot;\w+&quot;, ")
 
 
@@ -239,3 +246,141 @@ def test_webhooks_of_keys_are_pointed_out_beside_those_of_tenants(admin_client, 
     assert "webhook_url__isempty=0" in admin_client.get(page).text
     keys = admin_client.get(reverse("admin:tenants_apikey_changelist") + "?webhook_url__isempty=0").context["cl"].result_list
     assert [key.name for key in keys] == ["key 1"]
+
+
+# --- Chinese throughout ----------------------------------------------------------------------------------------------
+
+CHINESE = {"accept-language": "zh-hans"}
+OWN_PAGES = ("index", "ai_services", "billing_simulator", "password_change", "second_factor_setup", "tenants_user_add")
+UNSPOKEN = re.compile(
+    r"<!DOCTYPE html>|<!--.*?-->|<(script|style|pre|code|textarea|template)\b.*?</\1>"
+    r'|<span [^>]*class="[^"]*(?:material-symbols-outlined|waule-mask)[^"]*"[^>]*>.*?</span>',
+    re.DOTALL,
+)
+# Names of products and formats, and what `history` and `everything` made up.
+NAMES = re.compile(
+    r"waule|manage\.py \w+|Sora|Gemini|OpenAI|OSS|API|CSV|JSON|YAML|URL|Webhook|LDAP|SHA-256|S?VIP|Ctrl|Control|Mac|Command|esc"
+    r"|English|[Aa]cme|[Pp]ainter|sandbox|Tenant \d|root|user\d|key \d|batch [\w-]+|a test"
+    r"|</?script>|alert\(\d\)|a whale|=HYPERLINK"
+    r"|https?://\S+|[\w.]+@\S+|wk_\S+|…\w+|zh-hans|[0-9a-f]{8}-[0-9a-f-]+|[0-9a-f]{8,}|[A-Z_]{6,}|/\S+|\b\w+[:.]\S+"
+)
+
+
+def pages_of_everything() -> list[str]:
+    """Every list, the form to add a row, and the page of a row of each kind."""
+    pages = [reverse(f"admin:{name}") for name in OWN_PAGES]
+    for model in admin.site._registry:
+        name = f"admin:{model._meta.app_label}_{model._meta.model_name}"
+        pages += [reverse(f"{name}_changelist"), reverse(f"{name}_add")]
+        pages += [reverse(f"{name}_change", args=[row.pk]) for row in model._default_manager.all()[:1]]
+    return pages
+
+
+def texts_of(page: str) -> set[str]:
+    shown = re.sub(r"<[a-zA-Z/](?:\"[^\"]*\"|'[^']*'|[^>\"'])*>", "\n", UNSPOKEN.sub("\n", page))
+    return {html.unescape(line).strip() for line in shown.split("\n")}
+
+
+def test_no_page_is_half_english_in_chinese(admin_client, everything):
+    english = {}
+    for page in pages_of_everything():
+        answer = admin_client.get(page, headers=CHINESE, follow=True)
+        for text in texts_of(answer.text) if answer.status_code == 200 else ():
+            if re.search(r"[A-Za-z]{3}", NAMES.sub("", text)):
+                english.setdefault(text, page)
+    assert english == {}
+
+
+def test_every_permission_has_its_chinese(db):
+    product = re.compile(r"Sora|Gemini|API|AI|Webhook")
+    for permission in Permission.objects.select_related("content_type"):
+        with translation.override("zh-hans"):
+            said = permission_in_words(permission)
+        assert re.search("[A-Za-z]", product.sub("", said)) is None, said
+        with translation.override("en"):
+            assert permission_in_words(permission).endswith(f"| {permission.name}")
+
+
+def test_permissions_and_groups_are_named_in_the_readers_language(admin_client, client, root):
+    auditors = Group.objects.get(name="auditor")
+    page = reverse("admin:auth_group_change", args=[auditors.pk])
+    shown = admin_client.get(page, headers=CHINESE).text
+    assert "计费 | 可以退还扣费" in shown
+    assert "Can " not in shown
+    root.groups.add(auditors)
+    person = admin_client.get(reverse("admin:tenants_user_change", args=[root.pk]), headers=CHINESE).text
+    assert "审计员" in person
+    staff = User.objects.create_user("reader", is_staff=True)
+    staff.groups.add(auditors)
+    client.force_login(staff)
+    shown = client.get(page, headers=CHINESE).text
+    assert "计费 | 可以查看 扣费" in shown
+    assert "Can " not in shown
+    assert "审计员" in client.get(reverse("admin:tenants_user_change", args=[staff.pk]), headers=CHINESE).text
+
+
+def test_the_forms_of_staff_still_save_groups_and_permissions(admin_client, root):
+    auditors, charge = Group.objects.get(name="auditor"), Permission.objects.get(codename="refund_charge")
+    page = reverse("admin:auth_group_change", args=[auditors.pk])
+    versions = {name: value for name, value in hidden_fields(admin_client.get(page).text).items() if "version" in name}
+    answer = admin_client.post(page, versions | {"name": "auditor", "permissions": [charge.pk]})
+    assert answer.status_code == 302, answer.context["adminform"].form.errors
+    assert list(auditors.permissions.all()) == [charge]
+
+
+def hidden_fields(page: str) -> dict[str, str]:
+    inputs = re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)"', page)
+    return {name: html.unescape(value) for name, value in inputs}
+
+
+def test_scripts_are_given_their_texts_in_chinese(admin_client):
+    shown = admin_client.get(reverse("admin:jsi18n"), headers=CHINESE).text
+    for text in SCRIPT_TEXTS:
+        with translation.override("zh-hans"):
+            assert translation.gettext(text) != text
+            assert json.dumps(translation.gettext(text)) in shown, text
+
+
+def test_deleting_a_group_names_no_rows_that_merely_join(admin_client):
+    page = admin_client.get(reverse("admin:auth_group_delete", args=[Group.objects.get(name="auditor").pk])).text
+    assert "auditor" in page
+    assert "relationship" not in page
+
+
+def test_pages_are_called_by_words(admin_client, everything):
+    charge = Charge.objects.order_by("pk").first()
+    Charge.objects.filter(pk=charge.pk).update(operation="image_generation")
+    entry = AuditEntry.objects.create(
+        actor="command", action="credits.refund", target_name="image_generation 7", reason="upstream_error",
+        after={"expiresAt": "2026-12-30T10:32:55.278819+00:00", "scopes": ["read"]},
+    )  # fmt: skip
+    for row, words in (
+        (charge, "图片生成 7"),
+        (entry, "积分：已退款 · 图片生成 7"),
+        (Alert.objects.first(), "余额过低"),
+        (OutboxMessage.objects.get(state="pending"), "视频失败"),
+    ):
+        address = reverse(f"admin:{row._meta.app_label}_{row._meta.model_name}_change", args=[row.pk])
+        shown = admin_client.get(address, headers=CHINESE)
+        assert words in shown.text, row
+        assert re.search(rf"<title>\s*{words} \|", shown.text), row
+    shown = admin_client.get(reverse("admin:tenants_auditentry_changelist"), headers=CHINESE).text
+    written = timezone.localtime(datetime(2026, 12, 30, 10, 32, 55, tzinfo=UTC)).strftime("%Y-%m-%d %H:%M:%S")
+    for words in ("图片生成 7", "提供商出错", written):
+        assert words in shown, words
+    assert "upstream_error" not in shown
+
+
+def test_numbers_end_where_the_next_one_ends(admin_client, everything):
+    """Whatever column of a list holds numbers alone is aligned by the stylesheet, its heading as well."""
+    css = (settings.BASE_DIR / "waule/static/waule/admin.css").read_text()
+    left: set[str] = set()
+    number = re.compile(r"[+−-]?\d[\d,.]*(\s?([KMGT]?B|bytes|字节))?")
+    for model in admin.site._registry:
+        page = admin_client.get(reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist")).text
+        columns: dict[str, list[str]] = {}
+        for name, cell in re.findall(r'<td class="(?:[^"]*\s)?field-(\w+)[^"]*".*?>(.*?)</td>', page, re.DOTALL):
+            columns.setdefault(name, []).append(html.unescape(re.sub(r"<[^>]*>", "", cell)).replace("\xa0", " ").strip())
+        numbers = {name for name, cells in columns.items() if all(number.fullmatch(cell) for cell in cells)} - NUMBERED_NAMES
+        left |= {name for name in numbers if not all(re.search(rf"\.{part}-{name}\b", css) for part in ("field", "column"))}
+    assert left == set()

@@ -18,7 +18,8 @@ from aiservices.generations.models import Generation
 from billing.admin.ledger import KIND_COLOURS
 from billing.ledger.models import Account, LedgerEntry
 from billing.ledger.selectors import entries_of_charge
-from tenants.models import ApiKey, Tenant, TenantMember
+from tenants.admin.words import code_in_words
+from tenants.models import ApiKey, Scope, Tenant, TenantMember
 from tenants.webhooks.models import OutboxMessage
 from waule.console import key_pages, member_pages
 from waule.console.base import ConsoleAdmin
@@ -154,7 +155,7 @@ class ApiKeyConsole(ConsoleAdmin):
 
     @display(description=_("Scopes"))
     def shown_scopes(self, key: ApiKey) -> str:
-        return ", ".join(key.scopes)
+        return ", ".join(str(Scope(scope).label) for scope in key.scopes)
 
     @display(description=_("Models"))
     def shown_models(self, key: ApiKey) -> Any:
@@ -167,15 +168,20 @@ class ApiKeyConsole(ConsoleAdmin):
 
 @admin.register(LedgerEntry, site=console_site)
 class LedgerConsole(ConsoleAdmin):
-    list_display = ("created_at", "mode", "seq", "kind_badge", "shown_amount", "shown_balance", "description")
+    list_display = ("created_at", "mode", "seq", "kind_badge", "shown_amount", "shown_balance", "shown_description")
     list_display_links = ("created_at",)
     list_filter = ("kind",)
     list_select_related = ("account",)
     exact_search = ("pk",)
     search_help_text = _("Entry's or charge's id")
-    fields = (("created_at", "mode", "seq"), ("kind_badge", "shown_amount", "shown_balance"), "charge_id_text", "description")
+    fields = (
+        ("created_at", "mode", "seq"),
+        ("kind_badge", "shown_amount", "shown_balance"),
+        "charge_id_text",
+        "shown_description",
+    )
     readonly_fields = (
-        *("created_at", "mode", "seq", "kind_badge", "shown_amount", "shown_balance", "charge_id_text", "description"),
+        *("created_at", "mode", "seq", "kind_badge", "shown_amount", "shown_balance", "charge_id_text", "shown_description"),
     )
 
     def rows_of(self, tenant: Tenant) -> Q:
@@ -192,6 +198,10 @@ class LedgerConsole(ConsoleAdmin):
     @display(description=_("Kind"))
     def kind_badge(self, entry: LedgerEntry) -> Any:
         return badge(entry.get_kind_display(), KIND_COLOURS.get(entry.kind, ""))
+
+    @display(description=_("Description"))
+    def shown_description(self, entry: LedgerEntry) -> str:
+        return code_in_words(entry.description)
 
     @display(description=_("Amount"))
     def shown_amount(self, entry: LedgerEntry) -> Any:

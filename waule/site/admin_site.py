@@ -8,16 +8,27 @@ from urllib.parse import urlencode
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import URLPattern, path, reverse
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext, gettext_lazy
+from django.views.i18n import JavaScriptCatalog
 from unfold.sites import UnfoldAdminSite
 
+from waule.site.unfold_strings import SCRIPT_TEXTS
+
 View = Callable[..., HttpResponse]
+
+
+class ScriptTexts(JavaScriptCatalog):
+    """Django's texts for its scripts, with those that it has no Chinese for."""
+
+    def get_catalog(self) -> dict[str, Any]:
+        return super().get_catalog() | {text: gettext(text) for text in SCRIPT_TEXTS}
 
 
 class WauleAdminSite(UnfoldAdminSite):
     """Unfold's site; apps register their pages in their own `admin.py`. What it imports comes late: apps load after it."""
 
     index_title = gettext_lazy("Dashboard")
+    empty_value_display = "–"
 
     def extra_urls(self) -> list[URLPattern]:
         from aiservices.admin import services_page as admin_panel
@@ -40,6 +51,9 @@ class WauleAdminSite(UnfoldAdminSite):
             path("reveal/<str:app>/<str:model>/<str:row_id>/<str:field>/", self.admin_view(reveal_view), name="reveal"),
             path("confirm-password/", self.admin_view(admin_login.confirm_password), name="confirm_password"),
         ]
+
+    def i18n_javascript(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        return ScriptTexts.as_view(packages=["django.contrib.admin"])(request)
 
     def door(self, view: View) -> View:
         """A page for who has given the password, whether or not a second factor is still missing."""

@@ -29,7 +29,7 @@ from billing.budgets.models import Budget
 from billing.ledger.balances import balance_of, used_since
 from billing.ledger.models import Account
 from storage.models import StorageUsage
-from tenants.admin.words import action_in_words, actor_in_words
+from tenants.admin.words import action_in_words, actor_in_words, code_in_words
 from tenants.models import ApiKey, AuditEntry, Mode, Tenant, TenantMember, User
 from waule.core.admin import PageButton, admin_page, spaced_number
 from waule.core.admin.charts import PRIMARY, line_chart
@@ -240,7 +240,7 @@ def _audit(subject: Subject) -> list[dict[str, Any]]:
             "at": row.at,
             "who": actor_in_words(row.actor),
             "what": action_in_words(row.action),
-            "why": row.reason,
+            "why": code_in_words(row.reason),
         }
         for row in rows
     ]

@@ -1,8 +1,65 @@
 """Texts of the admin's theme, which has no Chinese of its own: named here so that our catalog carries them."""
 
-from django.utils.translation import gettext_noop
+from django.utils.translation import gettext_noop, ngettext_lazy
 
+# Django's own, where its Chinese says 你 or 帐号: ours says 您 and 账户.
+ADDRESSED = (
+    gettext_noop(
+        'Are you sure you want to delete the %(object_name)s "%(escaped_object)s"? '
+        "All of the following related items will be deleted:"
+    ),
+    gettext_noop("Are you sure?"),
+    gettext_noop("Designates whether this user should be treated as active. Unselect this instead of deleting accounts."),
+    gettext_noop(
+        "Please enter your old password, for security’s sake, and then enter your new password twice so we can verify you typed "
+        "it in correctly."
+    ),
+    gettext_noop(
+        "Please enter the correct %(username)s and password for a staff account. Note that both fields may be case-sensitive."
+    ),
+    gettext_noop("This account is inactive."),
+    gettext_noop("You don’t have permission to view or edit anything."),
+    gettext_noop("Your old password was entered incorrectly. Please enter it again."),
+    gettext_noop("Your password can’t be a commonly used password."),
+    gettext_noop("Your password can’t be entirely numeric."),
+    gettext_noop("Your password can’t be too similar to your other personal information."),
+    ngettext_lazy(
+        "Your password must contain at least %(min_length)d character.",
+        "Your password must contain at least %(min_length)d characters.",
+        "min_length",
+    ),
+    gettext_noop("Your password was changed."),
+)
+# Of the admin's scripts, which ask the page's catalog and not ours (`WauleAdminSite.i18n_javascript`).
+SCRIPT_TEXTS = (
+    gettext_noop("(click to clear)"),
+    gettext_noop('Choose %s by selecting them and then select the "Choose" arrow button.'),
+    gettext_noop("Choose all %s"),
+    gettext_noop("Choose selected %s"),
+    gettext_noop('Remove %s by selecting them and then select the "Remove" arrow button.'),
+    gettext_noop("Remove all %s"),
+    gettext_noop("Remove selected %s"),
+)
+# Names in permissions: of models without a page, and of another's app.
+MODEL_NAMES = (
+    gettext_noop("Axes"),
+    gettext_noop("access attempt"),
+    gettext_noop("access attempt expiration"),
+    gettext_noop("access failure"),
+    gettext_noop("access log"),
+    gettext_noop("budget checkpoint"),
+    gettext_noop("catalog state"),
+    gettext_noop("generation input"),
+    gettext_noop("pending result"),
+    gettext_noop("periodic task"),
+    gettext_noop("proven entry"),
+    gettext_noop("provider list"),
+    gettext_noop("reservation"),
+    gettext_noop("usage progress"),
+)
 TEXTS = (
+    gettext_noop("After you've created a user, you’ll be able to edit more user options."),
+    gettext_noop("Error:"),
     gettext_noop("group"),
     gettext_noop("groups"),
     gettext_noop(

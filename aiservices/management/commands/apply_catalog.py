@@ -87,4 +87,4 @@ def summary(result: catalog_file.Result, *, dry_run: bool) -> str:
         "changed": result.count("changed"),
         "off": result.count("switched off"),
     }
-    return f"{counts} {_('Dry run: nothing was written.')}" if dry_run else str(counts)
+    return f"{counts} " + _("Dry run: nothing was written.") if dry_run else str(counts)

@@ -19,6 +19,7 @@ from billing.catalog.file.versions import record as record_version
 from billing.catalog.models import AIModel
 from tenants.admin.audited import AuditedAdmin
 from tenants.admin.tabs import add_models
+from tenants.admin.words import actor_in_words, code_in_words
 from waule.core.admin import PageButton, actor_of, admin_page, badge, badge_of_bool, next_page, tell_form
 from waule.core.db.transactions import in_current_transaction
 from waule.core.errors import WauleError
@@ -42,16 +43,16 @@ class SwitchOffForm(forms.Form):
 @admin.register(AIModel)
 class AIModelAdmin(AuditedAdmin):
     is_large = False
-    list_display = ("name", "model_id", "provider", "type_badge", "state", "disabled_reason")
+    list_display = ("name", "model_id", "provider", "type_badge", "state", "shown_reason")
     list_filter = ("provider", "type", "is_active")
     search_fields = ("name", "model_id", "provider")
     ordering = ("provider", "model_id")
     fieldsets = (
         (None, {"fields": (("name", "model_id"), ("provider", "type"), "gateway_endpoint", "options")}),
-        (_("Switch"), {"fields": ("is_active", "disabled_reason", "disabled_until", "disabled_by")}),
+        (_("Switch"), {"fields": ("is_active", "disabled_reason", "disabled_until", "shown_disabled_by")}),
         (_("End"), {"fields": (("retires_at", "replaced_by"), "serve_replacement")}),
     )
-    readonly_fields = ("disabled_by",)
+    readonly_fields = ("shown_disabled_by",)
 
     @display(description=_("Type"), ordering="type")
     def type_badge(self, model: AIModel) -> Any:
@@ -60,6 +61,14 @@ class AIModelAdmin(AuditedAdmin):
     @display(description=_("State"), ordering="is_active")
     def state(self, model: AIModel) -> Any:
         return badge_of_bool(model.is_on(timezone.now()), _("On"), _("Off"))
+
+    @display(description=_("why off"), ordering="disabled_reason")
+    def shown_reason(self, model: AIModel) -> str:
+        return code_in_words(model.disabled_reason) or "–"
+
+    @display(description=_("switched off by"))
+    def shown_disabled_by(self, model: AIModel) -> str:
+        return actor_in_words(model.disabled_by)
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: Any) -> None:
         requested = {name: getattr(obj, name) for name in SWITCH_FIELDS}

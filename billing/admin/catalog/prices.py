@@ -25,6 +25,7 @@ from billing.catalog.models import BillingPrice, BillingRule, CatalogVersion, Le
 from billing.catalog.rules import check_scope, mark_changed, rule_of
 from tenants import audit
 from tenants.admin.audited import AuditHistory
+from tenants.admin.words import actor_in_words, name_in_words
 from waule.core.admin import HistoryAdmin, PageButton, badge, short_json
 
 _ROW_FIELD = re.compile(r"prices\[(\d+)\]\.(\w+)")
@@ -229,6 +230,7 @@ class PermissionInline(TabularInline):
     model = ModelPermission
     formset = PermissionFormSet
     extra = 0
+    hide_title = True
     fields = ("model", "node_type", "module_type", "is_allowed", "daily_limit", "is_free_for_member", "free_daily_limit")
 
 
@@ -256,11 +258,11 @@ class LevelConfigAdmin(CatalogAdmin):
 
 @admin.register(CatalogVersion)
 class CatalogVersionAdmin(HistoryAdmin):
-    list_display = ("number", "created_at", "author", "note")
+    list_display = ("number", "created_at", "shown_author", "shown_note")
     exact_search = ("number", "author")
     search_help_text = _("Number or who")
-    fields = (("number", "created_at", "author"), "note", "shown_changes", "shown_catalog")
-    readonly_fields = ("number", "created_at", "author", "note", "shown_changes", "shown_catalog")
+    fields = (("number", "created_at", "shown_author"), "shown_note", "shown_changes", "shown_catalog")
+    readonly_fields = ("number", "created_at", "shown_author", "shown_note", "shown_changes", "shown_catalog")
 
     def get_urls(self) -> list[URLPattern]:
         guarded = self.admin_site.admin_view
@@ -271,6 +273,14 @@ class CatalogVersionAdmin(HistoryAdmin):
         if row.number == newest or not any(request.user.has_perm(permission) for permission in acts.MAY_PUBLISH.values()):
             return []
         return [PageButton(_("Restore"), reverse("admin:billing_restore", args=[row.number]), "history")]
+
+    @display(description=_("Who"))
+    def shown_author(self, row: CatalogVersion) -> str:
+        return actor_in_words(row.author)
+
+    @display(description=_("note"))
+    def shown_note(self, row: CatalogVersion) -> str:
+        return name_in_words(row.note) or "–"
 
     @display(description=_("What changed"))
     def shown_changes(self, row: CatalogVersion) -> str:

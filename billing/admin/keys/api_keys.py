@@ -13,7 +13,7 @@ from unfold.decorators import display
 from billing.admin.keys import forms
 from billing.admin.keys.forms import models_in_words
 from billing.services.api_keys import budgets_of_keys
-from tenants.models import ApiKey
+from tenants.models import ApiKey, Scope
 from waule.core.admin import HistoryAdmin, PageButton, RelatedFilter, badge_of_bool, link, mode_badge, spaced_number
 
 
@@ -84,7 +84,7 @@ class ApiKeyAdmin(HistoryAdmin):
 
     @display(description=_("Scopes"))
     def shown_scopes(self, key: ApiKey) -> str:
-        return ", ".join(key.scopes)
+        return ", ".join(str(Scope(scope).label) for scope in key.scopes)
 
     @display(description=_("Models"))
     def shown_models(self, key: ApiKey) -> Any:

@@ -30,6 +30,7 @@ from billing.approvals.models import ApprovalRequest
 from billing.ledger.models import MAX_CREDITS
 from billing.redemption import services
 from billing.redemption.models import MAX_BATCH_NAME, Redemption, RedemptionBatch, RedemptionCode
+from tenants.admin.words import actor_in_words
 from waule.core.admin import HistoryAdmin, actor_of, admin_page, badge, link, reauthentication_required, spaced_number
 from waule.core.admin.base import PageButton
 from waule.core.admin.csv_export import cell
@@ -75,16 +76,16 @@ class CloseForm(forms.Form):
 
 @admin.register(RedemptionBatch)
 class RedemptionBatchAdmin(HistoryAdmin):
-    list_display = ("name", "shown_credits", "code_count", "uses", "shown_used", "expires_at", "state_badge", "created_by")
+    list_display = ("name", "shown_credits", "code_count", "uses", "shown_used", "expires_at", "state_badge", "shown_creator")
     list_display_links = ("name",)
     search_fields = ("name",)
     fields = (
         ("name", "state_badge"),
         ("shown_credits", "code_count", "uses", "shown_used"),
         ("expires_at", "closed_at"),
-        ("created_at", "created_by"),
+        ("created_at", "shown_creator"),
     )
-    readonly_fields = ("shown_credits", "shown_used", "state_badge")
+    readonly_fields = ("shown_credits", "shown_used", "state_badge", "shown_creator")
 
     def get_queryset(self, request: HttpRequest) -> Any:
         uses = RedemptionCode.objects.filter(batch=OuterRef("pk")).order_by().values("batch").annotate(sum=Sum("used"))
@@ -116,6 +117,10 @@ class RedemptionBatchAdmin(HistoryAdmin):
     def shown_used(self, batch: RedemptionBatch) -> str:
         return spaced_number(batch.used)  # type: ignore[attr-defined]  # by get_queryset
 
+    @display(description=gettext_lazy("created by"))
+    def shown_creator(self, batch: RedemptionBatch) -> str:
+        return actor_in_words(batch.created_by)
+
     @display(description=gettext_lazy("State"))
     def state_badge(self, batch: RedemptionBatch) -> Any:
         if batch.closed_at is not None:
@@ -127,13 +132,17 @@ class RedemptionBatchAdmin(HistoryAdmin):
 
 @admin.register(Redemption)
 class RedemptionAdmin(HistoryAdmin):
-    list_display = ("created_at", "batch", "code", "shown_account", "shown_credits", "actor")
+    list_display = ("created_at", "batch", "code", "shown_account", "shown_credits", "shown_actor")
     list_display_links = ("created_at",)
     list_filter = ("batch",)
     list_select_related = ("batch", "code", "account__tenant", "account__user")
     exact_search = ("account__id", "batch__id")
-    fields = (("batch", "code"), ("shown_account", "shown_credits"), ("created_at", "actor"), ("entry",))
-    readonly_fields = ("shown_account", "shown_credits")
+    fields = (("batch", "code"), ("shown_account", "shown_credits"), ("created_at", "shown_actor"), ("entry",))
+    readonly_fields = ("shown_account", "shown_credits", "shown_actor")
+
+    @display(description=gettext_lazy("Who"))
+    def shown_actor(self, redemption: Redemption) -> str:
+        return actor_in_words(redemption.actor)
 
     @display(description=gettext_lazy("Account"))
     def shown_account(self, redemption: Redemption) -> Any:
@@ -185,7 +194,7 @@ def create_view(request: HttpRequest) -> HttpResponse:
 
 def _limit_notice() -> str:
     notice = two_persons.limit_notice()
-    return f"{notice} {_('What counts is what all codes give together.')}" if notice else ""
+    return f"{notice} " + _("What counts is what all codes give together.") if notice else ""
 
 
 def _ask(request: HttpRequest, given: dict[str, Any], credits: int) -> HttpResponse:

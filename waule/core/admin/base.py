@@ -147,6 +147,10 @@ class WauleAdmin(OwnLists, RelatedFields, ModelAdmin):
             raise PermissionDenied
         return export_csv(self.get_changelist_instance(request).queryset)
 
+    def heading(self, row: Any) -> str:
+        """What the page of `row` is called: words, where the row calls itself by a code."""
+        return str(row)
+
     def page_buttons(self, request: HttpRequest, row: Any) -> list[PageButton]:
         """Buttons above the page of `row`, to pages that do more than save a form."""
         return []
@@ -168,6 +172,8 @@ class WauleAdmin(OwnLists, RelatedFields, ModelAdmin):
 
     def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         row = kwargs.get("obj")
+        if row is not None:
+            row.heading_in_admin = context["subtitle"] = self.heading(row)
         context["page_buttons"] = [*self.page_buttons(request, row), *self.reveal_buttons(request, row)] if row else []
         below = [form for formset in context["inline_admin_formsets"] for form in formset.formset.initial_forms]
         context["versions"] = versions_of([context["adminform"].form, *below])

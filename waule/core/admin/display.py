@@ -49,7 +49,8 @@ def mode_badge(mode: str) -> SafeString:
 
 
 def badge_of_bool(value: bool, yes: Any, no: Any) -> SafeString:
-    return format_html('<span class="waule-dot {}"></span>{}', "waule-on" if value else "waule-off", yes if value else no)
+    dot = "waule-on" if value else "waule-off"
+    return format_html('<span><span class="waule-dot {}"></span>{}</span>', dot, yes if value else no)
 
 
 def link(row: models.Model | None, text: Any = None) -> Any:

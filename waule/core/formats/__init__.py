@@ -7,7 +7,7 @@ DATE_FORMAT = "Y-m-d"
 TIME_FORMAT = "H:i:s"
 DATETIME_FORMAT = "Y-m-d H:i:s"
 SHORT_DATE_FORMAT = DATE_FORMAT
-SHORT_DATETIME_FORMAT = "Y-m-d H:i"
+SHORT_DATETIME_FORMAT = DATETIME_FORMAT
 # The first of each is the one that forms show.
 DATE_INPUT_FORMATS = ["%Y-%m-%d", "%Y/%m/%d"]
 TIME_INPUT_FORMATS = ["%H:%M:%S", "%H:%M"]
