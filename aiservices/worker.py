@@ -36,14 +36,14 @@ logger = structlog.get_logger(__name__)
 
 
 def run_worker(*, concurrency: int) -> None:
-    """Does jobs and periodic tasks until SIGTERM or SIGINT; a second one ends it at once."""
+    """Do jobs and periodic tasks until SIGTERM or SIGINT; a second one ends it at once."""
     stopping = threading.Event()
     with stop_on_signals(stopping):
         work(concurrency=concurrency, stop=stopping)
 
 
 def work(*, concurrency: int, stop: threading.Event) -> None:
-    """Does jobs and periodic tasks until `stop` is set."""
+    """Do jobs and periodic tasks until `stop` is set."""
     tracing.begin()
     connection_pool.share_connections()
     _export_metrics()
@@ -129,7 +129,7 @@ class Worker:
         drain()
 
     def look(self) -> Generation | None:
-        """The next job; a database that is away is looked for again."""
+        """Return the next job; a database that is away is looked for again."""
         try:
             return self.queue.claim()
         except (WauleError, DatabaseError, InterfaceError):
@@ -147,7 +147,7 @@ class Worker:
 
 
 def drain() -> None:
-    """Hands over what others can go on with, waits for the rest, and leaves what is not done by then to whoever comes next.
+    """Hand over what others can go on with, wait for the rest, and leave what is not done by then to whoever comes next.
 
     In short steps, so that a second signal is heard.
     """

@@ -48,7 +48,7 @@ def cpu_seconds(root: int) -> float:
 
 
 def load(side: str, scenario: str, port: int, pid: int, postgres: int, given: dict[str, str], args: Any) -> dict[str, float]:
-    """One cell: rates a second, milliseconds, microseconds of CPU for each request, and how many were not answered."""
+    """Return one cell: rates a second, milliseconds, microseconds of CPU for each request, and how many were not answered."""
     environ = os.environ | given | {"SIDE": side, "SCENARIO": scenario, "SEED": str(time.time_ns() % 10**9)}
     before = cpu_seconds(pid), cpu_seconds(postgres)
     command = ["wrk", "-t1", f"-c{args.connections}", f"-d{args.seconds}s", "--timeout", "10s", "-s", "benchmarks/load.lua"]

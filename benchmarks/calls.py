@@ -94,7 +94,7 @@ def scenarios() -> dict[str, Call]:
 
 
 def measure(call: Call) -> dict[str, int]:
-    """What one call takes when its statements are prepared and what is kept is kept."""
+    """Return what one call takes when its statements are prepared and what is kept is kept."""
     for _number in range(3):
         call()
     profile = cProfile.Profile()

@@ -29,7 +29,7 @@ class Load:
 
 
 def request(method: str, path: str, body: Any = None, **headers: str) -> bytes:
-    """One HTTP/1.1 request as bytes."""
+    """Return one HTTP/1.1 request as bytes."""
     content = b"" if body is None else json.dumps(body).encode()
     lines = [f"{method} {path} HTTP/1.1", "Host: 127.0.0.1", f"Content-Length: {len(content)}"]
     lines += ["Content-Type: application/json"] if content else []
@@ -41,7 +41,7 @@ FollowUp = Callable[[bytes], bytes]
 
 
 def run(port: int, connections: int, seconds: float, requests: list[bytes], follow_up: FollowUp | None = None) -> Load:
-    """Sends `requests` round and round over that many connections for that long, from a process of its own.
+    """Send `requests` round and round over that many connections for that long, from a process of its own.
 
     `follow_up`, a function of a module, makes of each good answer's body what its connection sends next.
     """
@@ -74,7 +74,7 @@ class _Connection:
         self.socket.sendall(content)
 
     def receive(self) -> tuple[int, bytes] | None:
-        """The status and the body, once the whole answer is there."""
+        """Return the status and the body, once the whole answer is there."""
         chunk = self.socket.recv(1 << 18)
         if not chunk:
             raise ConnectionError("the server closed a connection")

@@ -37,7 +37,7 @@ def charge_body(tenant: str, model: str) -> dict[str, Any]:
 
 
 def new_objects(tenants: list[str], repeat: int) -> list[bytes]:
-    """Records of objects that nobody has told of, 500 of each tenant."""
+    """Record of objects that nobody has told of, 500 of each tenant."""
     return [
         internal("POST", "storage/record", {"tenantId": tenant, "bytes": 1000, "objectKey": f"{repeat}/{number}.png"})
         for number in range(500)
@@ -57,7 +57,7 @@ def report_of(answer: bytes) -> bytes:
 
 
 def measure(*, server: str | None, seconds: float, repeats: int, entries: int, say: Callable[[str], None]) -> list[Line]:
-    """All of it, the long history with so many `entries`.
+    """Return all of it, the long history with so many `entries`.
 
     `server` is the URL of a PostgreSQL database from which others can be made; None: SQLite alone.
     """
@@ -141,7 +141,7 @@ def on_postgresql(
 
 
 def on_a_long_history(server: str, directory: Path, entries: int, repeats: int, say: Callable[[str], None]) -> list[Line]:
-    """What must not become slow with the years: the admin's pages, and the reconciliation."""
+    """Return what must not become slow with the years: the admin's pages, and the reconciliation."""
     proof = Line(f"reconcile of {entries:,} entries, rows", "SELECT sum(amount), one process, rows", 0.1)
     pages: dict[int, list[float]] = {}
     for count in (FEW_ENTRIES, entries):

@@ -38,7 +38,7 @@ ANOTHER = (
 
 
 def fill(count: int, template: uuid.UUID) -> None:
-    """Adds `count` holds like `template`, most of them captured or released, spread over all accounts."""
+    """Add `count` holds like `template`, most of them captured or released, spread over all accounts."""
     first = Account.objects.order_by("id").values_list("id", flat=True)[0]
     changed = {
         "id": "gen_random_uuid()",
@@ -62,7 +62,7 @@ def fill(count: int, template: uuid.UUID) -> None:
 
 
 def explained(statement: Any, values: tuple[Any, ...]) -> tuple[float, int, set[str]]:
-    """Milliseconds, shared buffers, and the indexes of one execution, which is rolled back."""
+    """Return milliseconds, shared buffers, and the indexes of one execution, which is rolled back."""
     with transaction.atomic(), connection.cursor() as cursor:
         statement._prepare(connection.connection, cursor)
         cursor.execute(f"EXPLAIN (ANALYZE, BUFFERS) {statement.execution}", values)
@@ -82,7 +82,7 @@ def measured(name: str, statement: Any, make: Any) -> str:
 
 
 def expiry() -> str:
-    """The look for holds that are due, of which there are none or few."""
+    """Return the look for holds that are due, of which there are none or few."""
     with connection.cursor() as cursor:
         sql, values = (
             due_holds(database_now()).order_by("account_id").values_list("account_id").distinct()[:1000].query.sql_with_params()

@@ -34,7 +34,7 @@ def pgbench(url: str, script: str, *, clients: int, seconds: float) -> float:
 
 
 def plain_sqlite(path: str, account: int, seconds: float) -> float:
-    """The same two writes as `ONE_STATEMENT`, with a charge's row, from one thread without any framework."""
+    """Return the same two writes as `ONE_STATEMENT`, with a charge's row, from one thread without any framework."""
     connection = sqlite3.connect(path, isolation_level=None, timeout=20)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
@@ -66,7 +66,7 @@ def plain_sqlite(path: str, account: int, seconds: float) -> float:
 
 
 def plain_sum(url: str) -> float:
-    """Rows per second of the simplest look at every entry."""
+    """Return rows per second of the simplest look at every entry."""
     with contextlib.closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
         cursor.execute("SET max_parallel_workers_per_gather = 0")
         started = time.perf_counter()

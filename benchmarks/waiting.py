@@ -64,7 +64,7 @@ class SlowProvider:
         writer.close()
 
     def release(self) -> None:
-        """Answers all who wait, and lets the next ones wait again."""
+        """Return all who wait, and let the next ones wait again."""
         self.loop.call_soon_threadsafe(self.released.set)
         while self.waiting:
             time.sleep(0.05)
@@ -94,13 +94,13 @@ def generations_waiting(port: int, key: str, provider: SlowProvider) -> Iterator
 
 
 def resident_mib(pids: list[int]) -> float:
-    """What the processes keep in memory."""
+    """Return what the processes keep in memory."""
     pages = sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in pids)
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 def processes_on(port: int) -> list[int]:
-    """The server processes that listen there."""
+    """Return the server processes that listen there."""
     first = subprocess.run(["pgrep", "-of", f"serve --port {port}"], capture_output=True, text=True, check=True).stdout.split()[0]
     below = subprocess.run(["pgrep", "-P", first], capture_output=True, text=True, check=True).stdout.split()
     return [int(pid) for pid in below]
@@ -114,7 +114,7 @@ def measure_waiting(
     provider: SlowProvider,
     connections: Callable[[], int],
 ) -> dict[str, float]:
-    """One repeat: p99 of a charge (ms) before and while they wait, MiB for each, and the database connections then."""
+    """Return one repeat: p99 of a charge (ms) before and while they wait, MiB for each, and the database connections then."""
     pids = processes_on(port)
     idle = run(port, CHARGERS, seconds, charges).percentile(0.99)
     before = resident_mib(pids)

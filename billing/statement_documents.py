@@ -35,7 +35,7 @@ class Month:
 
     @classmethod
     def read(cls, text: str) -> "Month | None":
-        """The month of `YYYY-MM`; None where the text is none."""
+        """Return the month of `YYYY-MM`; None where the text is none."""
         found = _MONTH.fullmatch(text)
         return cls(int(found[1]), int(found[2])) if found and 2000 <= int(found[1]) <= 2999 else None
 
@@ -94,7 +94,7 @@ def time_text(timestamp: datetime) -> str:
 
 
 def zone_name() -> str:
-    """The zone of all times in the document."""
+    """Return the zone of all times in the document."""
     return timezone.get_current_timezone_name()
 
 

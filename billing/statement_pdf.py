@@ -43,7 +43,7 @@ def pdf_response(made: Statement, account: Account) -> HttpResponse:
 
 
 def write(file: BytesIO, made: Statement, *, owner: str) -> None:
-    """Writes the statement of the account that belongs to `owner`."""
+    """Write the statement of the account that belongs to `owner`."""
     title = _("Statement of %(account)s") % {"account": owner}
     document = SimpleDocTemplate(
         file, pagesize=A4, title=title, author="waule",

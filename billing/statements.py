@@ -69,14 +69,16 @@ class Statement:
         yield from self._stored(seq, self.last)
 
     def _stored(self, first: int, last: int) -> Iterator[LedgerEntry]:
-        """Those in the ledger, CHUNK_ROWS at a time, each a query of its own: a cursor of the server's would need a session."""
+        """Yield those in the ledger, CHUNK_ROWS at a time, each a query of its own: a cursor of the server's would need a
+        session.
+        """
         rows, seq = LedgerEntry.objects.filter(account_id=self.account_id, seq__lte=last).order_by("seq"), first
         while chunk := list(rows.filter(seq__gt=seq)[:CHUNK_ROWS]):
             yield from chunk
             seq = chunk[-1].seq
 
     def check_short(self) -> None:
-        """Raises InvalidRequest where one JSON document would be too long."""
+        """Raise InvalidRequest where one JSON document would be too long."""
         if self.entry_count > MAX_JSON_ENTRIES:
             raise InvalidRequest.of_field(
                 "to",
@@ -86,7 +88,7 @@ class Statement:
 
 
 def statement(*, account: Account, since: datetime, until: datetime) -> Statement:
-    """The account's statement from `since`, inclusive, to `until`, exclusive.
+    """Return the account's statement from `since`, inclusive, to `until`, exclusive.
 
     Raises:
         InvalidRequest: it would end before it begins, or begins or ends within an archived month.
@@ -140,7 +142,7 @@ def _standing(account_id: int, timestamp: datetime, field: str) -> tuple[int, in
 
 
 def csv_lines(made: Statement) -> Iterator[str]:
-    """A line for the opening, one for each entry, one for the closing. Amounts are plain integers; texts are harmless."""
+    """Yield a line for the opening, one for each entry, one for the closing. Amounts are plain integers; texts are harmless."""
     write = csv.writer(LineWriter()).writerow
     yield "\ufeff" + write(CSV_COLUMNS)  # the mark by which spreadsheets know UTF-8
     yield write(("", _iso(made.since), "OPENING", "", made.opening, "", "", ""))
@@ -171,7 +173,7 @@ def csv_response(made: Statement) -> StreamingHttpResponse:
 
 
 def summary(made: Statement) -> dict[str, Any]:
-    """Everything but the entries, as the API and the command give it."""
+    """Return everything but the entries, as the API and the command give it."""
     return {
         "account": made.account,
         "from": _iso(made.since),

@@ -12,7 +12,7 @@ Colour = tuple[int, int, int]
 
 
 def colours(prompt: str) -> tuple[Colour, Colour]:
-    """Two colours that are always the same for the same prompt."""
+    """Return two colours that are always the same for the same prompt."""
     digest = hashlib.sha256(prompt.encode()).digest()
     return (digest[0], digest[1], digest[2]), (digest[3], digest[4], digest[5])
 
@@ -26,7 +26,7 @@ def mix(first: Colour, second: Colour, share: float) -> Colour:
 
 
 def png(prompt: str, width: int, height: int) -> bytes:
-    """A gradient from top to bottom."""
+    """Return a gradient from top to bottom."""
     first, second = colours(prompt)
     rows = b"".join(b"\0" + bytes(mix(first, second, row / height)) * width for row in range(height))
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
@@ -68,7 +68,7 @@ class Bits:
 
 
 def _nal(kind: int, payload: bytes) -> bytes:
-    """A unit, with a 3 after every two zeros that would otherwise look like a start code."""
+    """Return a unit, with a 3 after every two zeros that would otherwise look like a start code."""
     escaped, zeros = bytearray([kind]), 0
     for byte in payload:
         if zeros == 2 and byte <= 3:
@@ -80,7 +80,7 @@ def _nal(kind: int, payload: bytes) -> bytes:
 
 
 def _frame(number: int, top: Colour, bottom: Colour, columns: int, rows: int) -> bytes:
-    """One key frame of `columns` × `rows` macroblocks of 16 × 16 pixels, each row of them in one colour."""
+    """Return one key frame of `columns` × `rows` macroblocks of 16 × 16 pixels, each row of them in one colour."""
     bits = Bits().golomb(0, 7, 0).put(0, 4).golomb(number % 2).put(0, 2).golomb(0, 1)
     for row in range(rows):
         red, green, blue = mix(top, bottom, row / rows)
@@ -110,7 +110,7 @@ def _numbers(*values: int) -> bytes:
 
 
 def mp4(prompt: str, width: int, height: int, seconds: float) -> bytes:
-    """A video of that length in which the prompt's two colours change places, one frame every half second."""
+    """Return a video of that length in which the prompt's two colours change places, one frame every half second."""
     columns, rows = (width + 15) // 16, (height + 15) // 16
     right, bottom = (columns * 16 - width) // 2, (rows * 16 - height) // 2  # cut off again, in units of two pixels
     first, second = colours(prompt)

@@ -57,7 +57,7 @@ class Gateway(ThreadingHTTPServer):
         self.lock = threading.Lock()
 
     def keep(self, content_type: str, data: bytes) -> str:
-        """The address under which `data` is served from now on: relative, unless there is a public one."""
+        """Return the address under which `data` is served from now on: relative, unless there is a public one."""
         name = f"{secrets.token_urlsafe(12)}.{content_type.partition('/')[2]}"
         with self.lock:
             while len(self.media) >= MAX_KEPT:
@@ -66,7 +66,7 @@ class Gateway(ThreadingHTTPServer):
         return f"{self.options.public_url}/uploads/{name}"
 
     def is_known(self, token: str) -> bool:
-        """Whether a bearer token is INTERNAL_JWT, or was signed with JWT_SECRET and has not run out."""
+        """Return whether a bearer token is INTERNAL_JWT, or was signed with JWT_SECRET and has not run out."""
         if self.options.internal_jwt:
             return hmac.compare_digest(token.encode(), self.options.internal_jwt.encode())
         try:
@@ -79,7 +79,7 @@ class Gateway(ThreadingHTTPServer):
             return False
 
     def charge(self, target: dict[str, str], key: str, use: dict[str, Any]) -> int:
-        """Charges the use at waule, under the key that waule gave us, and returns the credits.
+        """Charge the use at waule, under the key that waule gave us, and return the credits.
 
         Raises:
             Failure: waule refused.
@@ -133,7 +133,7 @@ class Handler(BaseHTTPRequestHandler):
             return self.answer(500, {"error": {"message": "Invalid request", "type": kind}})
 
     def rehearse(self, prompt: str) -> bool:
-        """Does what a word in the prompt asks for. True: the answer has been given."""
+        """Do what a word in the prompt asks for. True: the answer has been given."""
         if "!refuse" in prompt:
             raise Failure("Image generation blocked by safety filters")
         if "!limit" in prompt:
@@ -197,7 +197,7 @@ class Handler(BaseHTTPRequestHandler):
         } | usage
 
     def charge(self, use: dict[str, Any], prompt: str) -> dict[str, Any]:
-        """What the answer says about the charge; nothing where nobody is called back."""
+        """Return what the answer says about the charge; nothing where nobody is called back."""
         if not self.server.options.callback:
             return {}
         credits: float = self.server.charge(self.target(), self.headers.get("Idempotency-Key", ""), use)
@@ -237,7 +237,7 @@ def _unpack(text: str) -> bytes:
 
 
 def prompt_of(body: dict[str, Any]) -> str:
-    """The prompt, or the text of the last message of a chat."""
+    """Return the prompt, or the text of the last message of a chat."""
     if "messages" not in body:
         return str(body["prompt"])
     content = body["messages"][-1]["content"]

@@ -40,7 +40,7 @@ class Forbidden(Exception):
 
 
 def is_public(address: str) -> bool:
-    """Whether an IP address is public unicast."""
+    """Return whether an IP address is public unicast."""
     ip = ip_address(address)
     return (ip.version == 4 or ip in PUBLIC_V6) and not any(ip in network for network in _FORBIDDEN)
 
@@ -64,7 +64,7 @@ _ENTRY = re.compile(r"(?:\[(?P<v6>[^]]+)\]|(?P<bare>[^:]+))(?::(?P<port>[0-9]{1,
 
 
 def parse_allowed(entry: str) -> Allowed:
-    """What an entry of OUTBOUND_ALLOW allows: `name`, `10.0.0.0/8`, `::1`, each with `:port`; `[fd00::/8]:80`.
+    """Return what an entry of OUTBOUND_ALLOW allows: `name`, `10.0.0.0/8`, `::1`, each with `:port`; `[fd00::/8]:80`.
 
     Raises NotConfigured, naming the setting, for what is none of these.
     """
@@ -85,7 +85,7 @@ def parse_allowed(entry: str) -> Allowed:
 
 
 def _ends_in_a_number(host: str) -> bool:
-    """Whether some reader would take `host` for an IPv4 address: `2130706433`, `0x7f.1`, `127.1`, `0177.0.0.1`."""
+    """Return whether some reader would take `host` for an IPv4 address: `2130706433`, `0x7f.1`, `127.1`, `0177.0.0.1`."""
     last = host.rstrip(".").rpartition(".")[2]
     return last.isdigit() or re.fullmatch(r"0[xX][0-9a-fA-F]*", last) is not None
 
@@ -98,7 +98,7 @@ class Rules:
     resolve: Callable[[str, int, float], Sequence[str]] = resolve_anywhere
 
     def check_form(self, url: str) -> str:
-        """The URL as it will be sent (ASCII). Raises Forbidden: not http(s), a user in it, an odd spelling of a host."""
+        """Return the URL as it will be sent (ASCII). Raises Forbidden: not http(s), a user in it, an odd spelling of a host."""
         if len(url) > MAX_URL_LENGTH or re.search(r"[\0-\x20\x7f\\]", url):
             raise Forbidden("The URL is too long, or has spaces, backslashes or control characters.")
         if not re.match(r"(?i)https?://", url):
@@ -143,7 +143,7 @@ class Rules:
         return checked
 
     def addresses(self, host: str, port: int, seconds: float) -> list[str]:
-        """The addresses of `host` that may be connected to: all of them, or Forbidden is raised."""
+        """Return the addresses of `host` that may be connected to: all of them, or Forbidden is raised."""
         name = host.strip("[]").lower().rstrip(".")
         found = list(self.resolve(host, port, seconds))
         if any(entry.has_name(name, port) for entry in self.allowed):
@@ -156,7 +156,7 @@ class Rules:
 
 
 def check_place(url: str) -> None:
-    """Refuses a URL to which names of files cannot be appended: with a query, a fragment, or dots that lead elsewhere.
+    """Reject a URL to which names of files cannot be appended: with a query, a fragment, or dots that lead elsewhere.
 
     Raises:
         Forbidden.
@@ -171,12 +171,12 @@ def _host_of(parts: SplitResult) -> tuple[str, int]:
 
 
 def rules() -> Rules:
-    """The rules of this installation."""
+    """Return the rules of this installation."""
     return Rules(_allowed(tuple(settings.OUTBOUND_ALLOW)))
 
 
 def with_own(url: str) -> Rules:
-    """The rules of this installation, which also allow the address of `url`: one that an operator configured."""
+    """Return the rules of this installation, which also allow the address of `url`: one that an operator configured."""
     host, port = _host_of(urlsplit(url))
     return Rules((*rules().allowed, Allowed(host=host.strip("[]").lower(), port=port)))
 

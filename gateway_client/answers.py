@@ -22,7 +22,7 @@ class NotAnAnswer(Exception):
 
 
 def parse(raw: bytes) -> Any:
-    """The value that an upstream's JSON spells. Numbers with a fraction become Decimals.
+    """Return the value that an upstream's JSON spells. Numbers with a fraction become Decimals.
 
     Raises NotAnAnswer: not UTF-8, no JSON, NaN or an infinity, a duplicate key, nesting deeper than 32, an integer of
     more than 400 digits.
@@ -72,7 +72,7 @@ def clean_text(text: Any, limit: int) -> str:
 
 
 def reason_of(body: Any, secrets: tuple[str, ...] = ()) -> str:
-    """The upstream's own sentence, without anything that is or looks like a secret; "" where it gave none."""
+    """Return the upstream's own sentence, without anything that is or looks like a secret; "" where it gave none."""
     text = ""
     if isinstance(body, dict):
         error = body.get("error")
@@ -99,7 +99,7 @@ def retry_after_seconds(headers: Mapping[str, str]) -> int | None:
 
 
 def problem(status: int, headers: Mapping[str, str], body: Any, secrets: tuple[str, ...] = ()) -> UpstreamError:
-    """The error that an answer with a status outside 200 to 299 means, as `outcomes.TABLE` says."""
+    """Return the error that an answer with a status outside 200 to 299 means, as `outcomes.TABLE` says."""
     row = outcomes.meaning(outcomes.Failure(status, body))
     reason = row.reason.format(status=status) or reason_of(body, secrets) or f"status_{status}"
     if issubclass(row.error, UpstreamRateLimited):
@@ -108,20 +108,20 @@ def problem(status: int, headers: Mapping[str, str], body: Any, secrets: tuple[s
 
 
 def words_of(error: UpstreamError, secrets: tuple[str, ...] = ()) -> str:
-    """What an operator reads of a failure: the status and the upstream's own sentence, without anything secret."""
+    """Return what an operator reads of a failure: the status and the upstream's own sentence, without anything secret."""
     sentence = reason_of(error.upstream_body, secrets) or str(error.details.get("reason") or error)
     return f"{error.upstream_status}: {sentence}" if error.upstream_status else sentence
 
 
 def told_error(body: Any, *, otherwise: type[UpstreamError] = NothingMade) -> UpstreamError:
-    """The error in the body of an answer with a status of success: the content filter, our account, or nothing made."""
+    """Return the error in the body of an answer with a status of success: the content filter, our account, or nothing made."""
     failure = outcomes.Failure(200, body)
     kind = ContentRefused if outcomes.is_content(failure) else QuotaExhausted if outcomes.is_account(failure) else otherwise
     return kind(reason=reason_of(body) or "error")
 
 
 def raise_reported_error(body: Any) -> None:
-    """Raises the error in the body of a 200; OutcomeUnknown for what is no object."""
+    """Raise the error in the body of a 200; OutcomeUnknown for what is no object."""
     if not isinstance(body, dict):
         raise OutcomeUnknown(reason="not_an_object")
     if body.get("error") and not body.get("data"):

@@ -46,7 +46,7 @@ class Fetched:
 
 
 def sniff(head: bytes) -> str:
-    """The content type that a file's first bytes prove; "" for what is none of the six we serve."""
+    """Return the content type that a file's first bytes prove; "" for what is none of the six we serve."""
     if head.startswith(b"\x89PNG\r\n\x1a\n"):
         return "image/png"
     if head.startswith(b"\xff\xd8\xff"):
@@ -73,7 +73,7 @@ def fetch(
     is_own_address: bool = False,
     directory: Path | None = None,
 ) -> Fetched:
-    """Downloads a result into a temporary file. What it is, its bytes say; a content type that was sent is not believed.
+    """Download a result into a temporary file. What it is, its bytes say; a content type that was sent is not believed.
 
     `is_own_address`: it lies at the address of a service that the operator configured, public or not.
 
@@ -121,7 +121,7 @@ def _fetch_once(
 
 
 def identify(path: Path, types: Sequence[str] = (*IMAGE_TYPES, *VIDEO_TYPES)) -> Fetched:
-    """What the file at `path` is. Raises NotFetched where it is none of `types`; the file stays."""
+    """Return what the file at `path` is. Raises NotFetched where it is none of `types`; the file stays."""
     with path.open("rb") as file:
         content_type = sniff(file.read(_HEAD_BYTES))
     if content_type not in types:
@@ -140,7 +140,7 @@ def is_data_uri(text: str) -> bool:
 
 
 def parse_data_uri(text: str) -> ReferenceImage:
-    """The image in `data:image/…;base64,…`. Raises ReferenceImageUnusable: another form, over 10 MiB, or no image."""
+    """Return the image in `data:image/…;base64,…`. Raises ReferenceImageUnusable: another form, over 10 MiB, or no image."""
     if len(text) > MAX_REFERENCE_IMAGE_BYTES * 4 // 3 + 64:
         raise ReferenceImageUnusable(reason="too_large")
     match = _DATA_URI.fullmatch(text)
@@ -161,7 +161,7 @@ def _as_reference_image(data: bytes) -> ReferenceImage:
 
 
 def load_reference_image(text: str, *, deadline: Deadline | None = None, rules: Rules | None = None) -> ReferenceImage:
-    """A caller's reference image, fetched where it is a URL. Raises ReferenceImageUnusable."""
+    """Return a caller's reference image, fetched where it is a URL. Raises ReferenceImageUnusable."""
     if is_data_uri(text):
         return parse_data_uri(text)
     seconds = REFERENCE_IMAGE_SECONDS if deadline is None else min(REFERENCE_IMAGE_SECONDS, deadline.left_seconds())

@@ -18,7 +18,7 @@ _ABOUT_THE_KEY = re.compile(
 
 
 def translate(status: int, headers: Mapping[str, str], body: Any) -> UpstreamError | None:
-    """The error that an answer means; None where the table says it all."""
+    """Return the error that an answer means; None where the table says it all."""
     error = body.get("error") if isinstance(body, dict) else None
     if not isinstance(error, dict):
         return None
@@ -50,7 +50,7 @@ def _retry_delay_seconds(detail: Mapping[str, Any]) -> int | None:
 
 
 def _quotas(detail: Mapping[str, Any]) -> list[str]:
-    """The names of the quotas that were exceeded, such as `GenerateRequestsPerDayPerProjectPerModel-FreeTier`."""
+    """Return the names of the quotas that were exceeded, such as `GenerateRequestsPerDayPerProjectPerModel-FreeTier`."""
     violations = detail.get("violations")
     found = [item.get("quotaId") for item in violations if isinstance(item, dict)] if isinstance(violations, list) else []
     return [quota for quota in found if isinstance(quota, str) and quota]

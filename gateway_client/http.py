@@ -89,7 +89,7 @@ def call(
     waits_for_limit: bool = True,
     translate: Translate | None = None,
 ) -> Answer:
-    """Sends one request and reads its JSON answer.
+    """Send one request and read its JSON answer.
 
     A try that was certainly not accepted is repeated, at most `max_tries` in all: after a failure to connect, and after
     a 429 whose `Retry-After` is at most 30 s and still fits the clock (not where `waits_for_limit` is False: the caller
@@ -110,7 +110,7 @@ def call(
 def deliver(
     url: str, *, content: bytes, headers: Mapping[str, str], deadline: Deadline, resolve: Resolve = resolve_anywhere
 ) -> int:
-    """POSTs `content` once and returns the status of success; what else the answer says is not read.
+    """POST `content` once and return the status of success; what else the answer says is not read.
 
     Raises: an UpstreamError of `gateway_client.errors`, and what `resolve` raises.
     """
@@ -131,7 +131,7 @@ def events(
     max_bytes: int = MAX_JSON_BYTES,
     max_event_bytes: int = MAX_EVENT_BYTES,
 ) -> Generator[str, None, None]:
-    """POSTs a body and yields each line of the answer as it comes, for event streams. Raises what `call` raises."""
+    """POST a body and yields each line of the answer as it comes, for event streams. Raises what `call` raises."""
     request = Request("POST", url, headers or {}, bearer, payload=payload, form=form, files=files)
     deadline = deadline or Deadline()
     with _reply(request, deadline) as response:
@@ -159,7 +159,7 @@ def download(
     max_tries: int = MAX_TRIES,
     directory: Path | None = None,
 ) -> Path:
-    """GETs `url` into a new temporary file, which the caller must move or delete.
+    """GET `url` into a new temporary file, which the caller must move or delete.
 
     Raises: what `call` raises (more than `max_bytes` is an OutcomeUnknown), and what `resolve` raises. StorageUnavailable:
     it is there, and our disk does not take it.
@@ -247,7 +247,7 @@ def _send_with_tries(
 
 
 def _send_traced(request: Request, deadline: Deadline, resolve: Resolve, translate: Translate | None) -> requests.Response:
-    """One try as a step of the request or job that it is made for, if any; the other side is told to go on with the trace.
+    """Return one try as a step of the request or job that it is made for, if any; the other side is told to go on with the trace.
 
     The step names the host and no path: that of a webhook or a signed URL may be a secret.
     """
@@ -269,7 +269,7 @@ def _send_traced(request: Request, deadline: Deadline, resolve: Resolve, transla
 
 
 def _send(request: Request, deadline: Deadline, resolve: Resolve, translate: Translate | None) -> requests.Response:
-    """One try: a success, or the error that its failure means."""
+    """Return one try: a success, or the error that its failure means."""
     prepared = request.prepared()
     deadline.begin_try()
     began_at = time.monotonic()
@@ -294,7 +294,7 @@ def _send(request: Request, deadline: Deadline, resolve: Resolve, translate: Tra
 
 
 def _failure(deadline: Deadline) -> UpstreamError:
-    """What a call without an answer means; the socket knows whether anything was sent."""
+    """Return what a call without an answer means; the socket knows whether anything was sent."""
     if not deadline.was_sent:
         return NotAccepted(reason="timeout" if deadline.timed_out else "not_reached")
     if deadline.timed_out:
@@ -303,7 +303,7 @@ def _failure(deadline: Deadline) -> UpstreamError:
 
 
 def _chunks(response: requests.Response, max_bytes: int, *, is_live: bool = False) -> Iterator[bytes]:
-    """The decoded body, in pieces of bounded size; `is_live`: as it comes, without waiting for full pieces."""
+    """Yield the decoded body, in pieces of bounded size; `is_live`: as it comes, without waiting for full pieces."""
     size = 0
     read = response.raw.read1 if is_live else response.raw.read
     while chunk := read(CHUNK_BYTES, decode_content=True):
@@ -314,7 +314,7 @@ def _chunks(response: requests.Response, max_bytes: int, *, is_live: bool = Fals
 
 
 def _error_body(response: requests.Response) -> Any:
-    """The JSON of an error answer, or None: the status alone will have to do."""
+    """Return the JSON of an error answer, or None: the status alone will have to do."""
     try:
         return answers.parse(b"".join(_chunks(response, MAX_ERROR_BYTES)))
     except (*BROKEN, OutcomeUnknown, answers.NotAnAnswer):

@@ -35,12 +35,12 @@ _NAMES = ("status", "task_status", "state")
 
 
 def state_of(word: Any) -> JobState:
-    """What a state's word means."""
+    """Return what a state's word means."""
     return _STATES.get(plain(word), JobState.UNCLEAR) if isinstance(word, str) else JobState.UNCLEAR
 
 
 def job_state(body: Any) -> JobState:
-    """The state in a job's answer."""
+    """Return the state in a job's answer."""
     for place in _PLACES:
         part = body.get(place) if place and isinstance(body, dict) else body
         if isinstance(part, dict):

@@ -18,7 +18,7 @@ MAX_TEXT_LENGTH = 256 << 10
 
 
 def find_media_urls(text: str) -> list[str]:
-    """Every media URL in `text`, in order and once each. A tag is believed before a link, a link before a bare URL."""
+    """Return every media URL in `text`, in order and once each. A tag is believed before a link, a link before a bare URL."""
     text = text[-MAX_TEXT_LENGTH:]  # the result comes at the end
     for pattern in _PATTERNS:
         if found := pattern.findall(text):

@@ -87,7 +87,7 @@ def any_of(*conditions: Callable[[Failure], bool]) -> Callable[[Failure], bool]:
 
 
 def structured(*numbers: int) -> Callable[[Failure], bool]:
-    """The upstream's own error, with one of these statuses; without any, with a status of 500 and more."""
+    """Return the upstream's own error, with one of these statuses; without any, with a status of 500 and more."""
     return lambda failure: failure.is_structured and (failure.status in numbers if numbers else failure.status >= 500)
 
 
@@ -141,12 +141,12 @@ TABLE = (
 
 
 def meaning(failure: Failure) -> Row:
-    """The row that decides."""
+    """Return the row that decides."""
     return next(row for row in TABLE if row.fits(failure))
 
 
 def words_of(body: Any) -> set[str]:
-    """The `type`, `code` and `status` of an error body, as `plain` makes them."""
+    """Return the `type`, `code` and `status` of an error body, as `plain` makes them."""
     if not isinstance(body, dict):
         return set()
     error = body.get("error")

@@ -37,7 +37,7 @@ class Request:
         return tuple(filter(None, (self.bearer, *self.secrets.values())))
 
     def prepared(self) -> requests.PreparedRequest:
-        """Raises UpstreamError for a header value that is not one plain word, CredentialRefused for such a secret."""
+        """Raise UpstreamError for a header value that is not one plain word, CredentialRefused for such a secret."""
         for name, value in self.headers.items():
             if not HEADER_VALUE.fullmatch(value):
                 raise UpstreamError(reason=f"header_{name.lower()}")

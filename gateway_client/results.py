@@ -62,7 +62,7 @@ class Odd(Exception):
 
 
 def read_results(body: Any) -> Results:
-    """The results in an answer of success.
+    """Return the results in an answer of success.
 
     Raises: the error in the answer; NothingMade for one without a result, or with text alone; OutcomeUnknown for
     one of another shape, and where nothing that it has can be read.
@@ -89,7 +89,7 @@ def read_results(body: Any) -> Results:
 
 
 def in_text(text: str) -> tuple[Found, ...]:
-    """The results in a chat's text: links and tags, else files as data URIs."""
+    """Return the results in a chat's text: links and tags, else files as data URIs."""
     if urls := find_media_urls(text):
         return tuple(Found(url=url) for url in urls)
     found: list[Found] = []
@@ -100,14 +100,14 @@ def in_text(text: str) -> tuple[Found, ...]:
 
 
 def absolute(found: Found, base: str) -> Found:
-    """The result with its whole address: where it is relative (`/uploads/a.png`), it is that of who answered."""
+    """Return the result with its whole address: where it is relative (`/uploads/a.png`), it is that of who answered."""
     if not found.url.startswith("/") or found.url.startswith("//"):
         return found
     return replace(found, url=urljoin(base, found.url), is_from_own_address=True)
 
 
 def _items(value: Any, path: list[str]) -> Iterator[Any]:
-    """What lies at a path, each item of its lists."""
+    """Yield what lies at a path, each item of its lists."""
     if not path:
         yield value
         return
@@ -121,7 +121,7 @@ def _items(value: Any, path: list[str]) -> Iterator[Any]:
 
 
 def _found(item: Any) -> Found | None:
-    """One result; None where it is empty. Raises Odd."""
+    """Return one result; None where it is empty. Raises Odd."""
     if item in ("", None):
         return None
     if isinstance(item, str):
@@ -155,7 +155,7 @@ def _innermost(value: Any) -> Any:
 
 
 def _of_text(text: str) -> Found:
-    """A URL or a file, told apart by what it looks like and not by its name. Raises Odd."""
+    """Return a URL or a file, told apart by what it looks like and not by its name. Raises Odd."""
     text = text.strip()
     if not _DATA_URI.match(text) and _LINK.match(text) and len(text) <= 4096 and not re.search(r"\s", text):
         return Found(url=text)
@@ -167,7 +167,8 @@ def _of_text(text: str) -> Found:
 
 
 def decode(text: Any, types: tuple[str, ...] = (*IMAGE_TYPES, *VIDEO_TYPES)) -> tuple[bytes, str]:
-    """A file in base64, wrapped in lines or not, in either alphabet, as a data URI or bare; and what its bytes prove it is.
+    """Return a file in base64, wrapped in lines or not, in either alphabet, as a data URI or bare; and what its bytes prove it
+    is.
 
     Raises OutcomeUnknown for what is none: a file may exist that we did not get.
     """
@@ -191,7 +192,7 @@ _TO_STANDARD = str.maketrans("-_", "+/")
 
 
 def read_duration(value: Any) -> Decimal | None:
-    """Seconds as a Decimal, where `value` is a sane number."""
+    """Return seconds as a Decimal, where `value` is a sane number."""
     if type(value) in {int, Decimal} and 0 < value <= MAX_SANE_DURATION_SECONDS:
         return Decimal(value)
     return None

@@ -51,7 +51,7 @@ class Deadline:
         return self.ends_at - time.monotonic()
 
     def wait_seconds(self, limit_seconds: float) -> float:
-        """The timeout of the next single step. Raises TimeoutError when the time is up."""
+        """Return the timeout of the next single step. Raises TimeoutError when the time is up."""
         left = self.left_seconds()
         if left <= 0:
             self.timed_out = True
@@ -59,7 +59,7 @@ class Deadline:
         return min(limit_seconds, left)
 
     def step(self, sock: socket.socket, operation: Callable[..., T], *arguments: Any) -> T:
-        """One read or write of `sock`, within what is left."""
+        """Return one read or write of `sock`, within what is left."""
         sock.settimeout(self.wait_seconds(self.read_seconds))
         try:
             return operation(*arguments)
@@ -116,7 +116,7 @@ class _TLSConnection(HTTPSConnection):
 
 
 def _connect(host: str, port: int, deadline: Deadline, resolve: Resolve) -> _PlainSocket:
-    """A socket to one of the host's addresses; all of them together get `connect_seconds`.
+    """Return a socket to one of the host's addresses; all of them together get `connect_seconds`.
 
     The very addresses that `resolve` has judged are connected to: there is no second look-up that could differ.
     """
@@ -143,7 +143,7 @@ def _connect(host: str, port: int, deadline: Deadline, resolve: Resolve) -> _Pla
 
 
 def resolve_anywhere(host: str, port: int, seconds: float) -> list[str]:
-    """Every address of `host`. Raises OSError where there is none, TimeoutError where nobody knows in time."""
+    """Return every address of `host`. Raises OSError where there is none, TimeoutError where nobody knows in time."""
     with suppress(ValueError):
         return [str(ip_address(host.strip("[]")))]
     found: list[str] = []
@@ -172,7 +172,7 @@ def resolve_anywhere(host: str, port: int, seconds: float) -> list[str]:
 
 @cache
 def _tls_context() -> ssl.SSLContext:
-    """One context for all calls: reading the certificate authorities takes longer than a call to a near neighbour."""
+    """Return one context for all calls: reading the certificate authorities takes longer than a call to a near neighbour."""
     context = create_urllib3_context()
     context.load_default_certs()  # also what SSL_CERT_FILE names: an operator's own authority
     context.load_verify_locations(certifi.where())

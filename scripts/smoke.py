@@ -27,7 +27,7 @@ def main(arguments: list[str]) -> int:
 
 
 def modules() -> list[str]:
-    """Every module of ours: providers, drivers, commands and pages among them."""
+    """Return every module of ours: providers, drivers, commands and pages among them."""
     found = []
     for package in PACKAGES:
         root = importlib.import_module(package)
@@ -38,7 +38,7 @@ def modules() -> list[str]:
 
 
 def drivers() -> list[str]:
-    """Every storage driver, with a bucket that it does not ask yet."""
+    """Return every storage driver, with a bucket that it does not ask yet."""
     from storage.drivers import Backend, driver_of
 
     backends = [Backend("local")]
@@ -54,7 +54,7 @@ def drivers() -> list[str]:
 
 
 def broker() -> list[str]:
-    """The transport of CELERY_BROKER_URL, as far as it goes without a broker: it is away, and nothing else is wrong."""
+    """Return the transport of CELERY_BROKER_URL, as far as it goes without a broker: it is away, and nothing else is wrong."""
     from aiservices.generations.queue.broker import BrokerAway
     from aiservices.generations.queue.celery_app import app, ping
 

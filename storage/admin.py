@@ -105,7 +105,7 @@ class OssConfigAdmin(AuditedAdmin):
 
 
 def check_view(request: HttpRequest, config_id: int) -> HttpResponse:
-    """Asks first; a POST writes, reads and deletes a small file in the bucket, and says what came of it."""
+    """Ask first; a POST writes, reads and deletes a small file in the bucket, and says what came of it."""
     if not request.user.has_perm("storage.change_ossconfig"):
         raise PermissionDenied
     config = get_object_or_404(OssConfig.objects.select_related("tenant"), id=config_id)
@@ -227,7 +227,7 @@ class StorageInline(StackedInline):
 
 
 def _stored(tenant: Tenant) -> dict[str, Any]:
-    """How full it is, and where results go."""
+    """Return how full it is, and where results go."""
     usage: StorageUsage | None = getattr(tenant, "storage", None)
     config: OssConfig | None = getattr(tenant, "oss_config", None)
     used, quota = (usage.used_bytes, usage.quota_bytes) if usage else (0, None)

@@ -27,7 +27,7 @@ def platform_backend() -> Backend:
 
 
 def platform_bucket(driver: str) -> Backend:
-    """The bucket of the settings, also where new files are kept on this machine by now."""
+    """Return the bucket of the settings, also where new files are kept on this machine by now."""
     return Backend(
         driver=driver,
         region=settings.OSS_REGION,
@@ -41,7 +41,7 @@ def platform_bucket(driver: str) -> Backend:
 
 
 def backend_of_config(config: OssConfig) -> Backend:
-    """A tenant's bucket, whatever its mode says now.
+    """Return a tenant's bucket, whatever its mode says now.
 
     Raises:
         SecretUnreadable.
@@ -106,7 +106,7 @@ class OwnerStorage:
         return known if known is not None and known.driver == stored.driver else None
 
     def driver(self, stored: StoredObject) -> Driver | None:
-        """The driver of the backend that an object lies in.
+        """Return the driver of the backend that an object lies in.
 
         Raises:
             BucketProblem, SecretUnreadable: a setting of it is missing, or cannot be read.
@@ -119,7 +119,7 @@ class OwnerStorage:
 
 
 def is_ours(url: str, owner: Principal) -> bool:
-    """Whether `url` lies here, in the platform's bucket or in the tenant's own already, so that it may stay there."""
+    """Return whether `url` lies here, in the platform's bucket or in the tenant's own already, so that it may stay there."""
     try:
         parts = urlsplit(url)
     except ValueError:
@@ -149,5 +149,5 @@ def _addresses(owner: Principal) -> Iterator[str]:
 
 
 def _bare(address: str) -> str:
-    """An address without its scheme and without a slash at its end."""
+    """Return an address without its scheme and without a slash at its end."""
     return address.rpartition("://")[2].strip("/").lower()

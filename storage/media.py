@@ -66,7 +66,7 @@ def check_ready(owner: Principal, *, images: int = 0, videos: int = 0) -> None:
 
 
 def reserve(owner: Principal, *, reservation_id: UUID, images: int = 0, videos: int = 0) -> None:
-    """Keeps room in the tenant's quota for results that are about to be made, until `services.end_reservation`.
+    """Keep room in the tenant's quota for results that are about to be made, until `services.end_reservation`.
 
     What turns out larger is stored all the same: it was made, and is never thrown away.
 
@@ -79,7 +79,7 @@ def reserve(owner: Principal, *, reservation_id: UUID, images: int = 0, videos: 
 
 
 def store(source: bytes | Path, *, owner: Principal, content_type: str, seed: str) -> Stored:
-    """Puts bytes, or a file that is taken, in the owner's storage backend and counts it.
+    """Put bytes, or a file that is taken, in the owner's storage backend and count it.
 
     `seed` names the result (a generation and its number). The same seed has the same name, which only this server can
     tell from it: storing a result again, after a crash, replaces it and counts it once. A result that its bucket does not
@@ -125,7 +125,7 @@ def _in_bucket(key: str, owner: Principal) -> Stored | None:
 
 
 def _put(source: bytes | Path, key: str, owner_storage: OwnerStorage, content_type: str) -> Backend:
-    """Writes it to the current backend, or to the local one where that does not take it; returns which it was."""
+    """Write it to the current backend, or to the local one where that does not take it; returns which it was."""
     try:
         current = owner_storage.current
         driver_of(current).put(key, source, content_type=content_type)
@@ -141,7 +141,7 @@ def _put(source: bytes | Path, key: str, owner_storage: OwnerStorage, content_ty
 
 
 def is_current(backend: Backend, owner_storage: OwnerStorage) -> bool:
-    """Whether `backend` is where the owner's new files go, so that what lies there may stay."""
+    """Return whether `backend` is where the owner's new files go, so that what lies there may stay."""
     try:
         return backend == owner_storage.current
     except SecretUnreadable:
@@ -149,7 +149,7 @@ def is_current(backend: Backend, owner_storage: OwnerStorage) -> bool:
 
 
 def backend_columns(backend: Backend, *, is_final: bool = True) -> dict[str, Any]:
-    """The columns of a stored object that say where it lies."""
+    """Return the columns of a stored object that say where it lies."""
     return {
         "driver": backend.driver,
         "bucket": backend.bucket,
@@ -159,7 +159,7 @@ def backend_columns(backend: Backend, *, is_final: bool = True) -> dict[str, Any
 
 
 def remove(object_key: str, *, owner: Principal) -> None:
-    """Deletes a file and stops counting it. A second time nothing changes.
+    """Delete a file and stop counting it. A second time nothing changes.
 
     Raises:
         BucketProblem, SecretUnreadable: its bucket did not delete it; it is still counted.
@@ -195,7 +195,7 @@ _OF_TENANT = PreparedQuery(
 
 
 def find(object_key: str, owner: Principal) -> StoredObject | None:
-    """The row of one object, which may be released."""
+    """Return the row of one object, which may be released."""
     tenant = parse_uuid(owner.tenant_id) if owner.tenant_id else None
     if tenant is None:
         found: StoredObject | None = rows(owner).filter(object_key=object_key).first()
@@ -216,7 +216,7 @@ def urls(object_keys: Collection[str], *, owner: Principal) -> dict[str, str]:
 
 
 def moved_to(object_key: str) -> str | None:
-    """A fresh address of an object that lay here once and lies in a bucket now; None for any other."""
+    """Return a fresh address of an object that lay here once and lies in a bucket now; None for any other."""
     if "\0" in object_key:  # PostgreSQL takes no such text
         return None
     stored = StoredObject.objects.filter(object_key=object_key, released_at=None).first()
@@ -231,7 +231,7 @@ def moved_to(object_key: str) -> str | None:
 
 
 def url_of(stored: StoredObject) -> str:
-    """The same for one row."""
+    """Return the same for one row."""
     return _url(str(stored.object_key), stored, OwnerStorage(Principal.of(stored)))
 
 
@@ -274,7 +274,7 @@ class Remote:
 
 
 def open_object(object_key: str, *, owner: Principal) -> Path | Remote:
-    """The file, where it lies here; else what reads it from its bucket.
+    """Return the file, where it lies here; else what reads it from its bucket.
 
     Raises:
         NotFound: it is nowhere. BucketProblem, SecretUnreadable: its bucket cannot be used.
@@ -292,7 +292,7 @@ def open_object(object_key: str, *, owner: Principal) -> Path | Remote:
 
 
 def read(object_key: str, *, owner: Principal) -> bytes:
-    """All of it.
+    """Return all of it.
 
     Raises:
         as `open_object`.

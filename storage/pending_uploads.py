@@ -25,7 +25,7 @@ def pending() -> "QuerySet[StoredObject]":
 
 
 def retry_pending_uploads() -> int:
-    """Uploads what waits under this machine's MEDIA_ROOT to its owner's backend; returns how many were uploaded.
+    """Upload what waits under this machine's MEDIA_ROOT to its owner's backend; returns how many were uploaded.
 
     A bucket that refuses is left alone until the next round, and holds up no other.
     """
@@ -42,7 +42,7 @@ def retry_pending_uploads() -> int:
 
 
 def _oldest(tenant_id: UUID | None) -> Iterator[StoredObject]:
-    """Those whose file is on this machine."""
+    """Return those whose file is on this machine."""
     rows = pending().filter(Q(tenant_id=tenant_id) if tenant_id else Q(tenant=None)).order_by("waiting_since")[:MAX_AT_ONCE]
     return (stored for stored in list(rows) if path_of(str(stored.object_key)).is_file())
 

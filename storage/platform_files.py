@@ -16,12 +16,12 @@ FOLDER = "platform/"
 
 
 def name() -> str:
-    """The bucket's name; empty where the platform has none."""
+    """Return the bucket's name; empty where the platform has none."""
     return "" if settings.OSS_DRIVER == LOCAL else settings.OSS_BUCKET
 
 
 def put(key: str, source: Path) -> None:
-    """Copies a file into the bucket.
+    """Copy a file into the bucket.
 
     Raises:
         InvalidState: there is no bucket, or everybody may read it. BucketProblem.
@@ -35,12 +35,12 @@ def put(key: str, source: Path) -> None:
 
 
 def get(key: str, target: Path) -> None:
-    """Copies it back into the file `target`. Raises what `put` raises."""
+    """Copy it back into the file `target`. Raises what `put` raises."""
     _driver().get(FOLDER + key, target)
 
 
 def url(key: str, *, seconds: int) -> str:
-    """A signed address, good for so many seconds. Raises what `put` raises."""
+    """Return a signed address, good for so many seconds. Raises what `put` raises."""
     return _driver().url(FOLDER + key, seconds=seconds)
 
 

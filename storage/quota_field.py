@@ -15,7 +15,7 @@ _SIZE = re.compile(r"([0-9][0-9,]*(?:\.[0-9]{1,6})?)\s*([KMGTP]?B)", re.IGNORECA
 
 
 def size_in_words(size: int) -> str:
-    """The same number of bytes in the largest unit that it is a whole number of: 10737418240 as "10 GB"."""
+    """Return the same number of bytes in the largest unit that it is a whole number of: 10737418240 as "10 GB"."""
     name, unit = max(((name, unit) for name, unit in UNITS.items() if size % unit == 0), key=lambda each: each[1])
     return f"{size // unit} {name}" if size else "0 B"
 

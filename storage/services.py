@@ -49,7 +49,7 @@ def record(
     idempotency_key: str | None = None,
     **about: Any,
 ) -> Usage:
-    """Counts an object once per `object_key` (the same key with another size: the difference) or once per idempotency key.
+    """Count an object once per `object_key` (the same key with another size: the difference) or once per idempotency key.
 
     `about` are further fields of `StoredObject`: what it is and where it lies. The quota is not asked: the bytes are there.
 
@@ -94,7 +94,7 @@ _RECORD_NEW = Prepared(
 def _record_new(
     tenant_pk: UUID, size_bytes: int, object_key: str | None, idempotency_key: str | None, about: dict[str, Any]
 ) -> Usage | None:
-    """An object that is not known, as one statement; None, with nothing changed, where `_record` has to look closer."""
+    """Return an object that is not known, as one statement; None, with nothing changed, where `_record` has to look closer."""
     if not IS_POSTGRESQL or not about.keys() <= _ABOUT.keys():
         return None
     request_hash = _fingerprint(size_bytes, object_key) if idempotency_key else ""
@@ -148,12 +148,12 @@ def record_of_user(*, user_id: str, size_bytes: int, object_key: str, **about: A
 
 
 def _stays(known: StoredObject, about: dict[str, Any]) -> bool:
-    """Whether it lies in a bucket, and now lies here too: whoever uploaded it there deletes the file here."""
+    """Return whether it lies in a bucket, and now lies here too: whoever uploaded it there deletes the file here."""
     return known.released_at is None and known.driver not in ("", LOCAL) and about.get("driver") == LOCAL
 
 
 def release(*, tenant_id: str, object_key: str) -> Usage:
-    """Stops counting an object that was deleted. A second time, or for an unknown key, nothing changes.
+    """Stop counting an object that was deleted. A second time, or for an unknown key, nothing changes.
 
     Raises:
         TenantNotFound.
@@ -174,7 +174,7 @@ def _release(tenant_pk: UUID, object_key: str) -> Usage:
 
 @durable
 def forget_objects(kind: str, owner_id: UUID, *, limit: int) -> int:
-    """Deletes up to `limit` rows of an owner who is erased (kind: "tenant" or "user"), and counts their bytes no more."""
+    """Delete up to `limit` rows of an owner who is erased (kind: "tenant" or "user"), and counts their bytes no more."""
     usage = _locked(owner_id) if kind == "tenant" else None
     found = list(StoredObject.objects.filter(**{kind: owner_id}).values_list("id", "size_bytes", "released_at")[:limit])
     StoredObject.objects.filter(id__in=[pk for pk, _size, _released in found]).delete()
@@ -192,7 +192,7 @@ END_RESERVATIONS = "DELETE FROM storage_reservation AS r USING {ended} AS e WHER
 
 
 def reserve(*, tenant_id: str, reservation_id: UUID, size_bytes: int) -> None:
-    """Keeps `size_bytes` of the tenant's quota for something that is being made. Without a quota nothing is kept.
+    """Keep `size_bytes` of the tenant's quota for something that is being made. Without a quota nothing is kept.
 
     Nobody knows its size yet, so whatever room is left is enough for one: what counts is that the next one sees it taken.
     It ends by `end_reservation`, or after RESERVATION_SECONDS by itself.
@@ -218,12 +218,12 @@ def _reserve(tenant_pk: UUID, reservation_id: UUID, size_bytes: int) -> None:
 
 
 def end_reservation(reservation_id: UUID) -> None:
-    """Keeps no room any more: what it was for is stored and counted, or will never be. A second time nothing changes."""
+    """Keep no room any more: what it was for is stored and counted, or will never be. A second time nothing changes."""
     Reservation.objects.filter(id=reservation_id).delete()
 
 
 def sweep_reservations() -> int:
-    """Deletes those that have expired, which keep nothing already; how many there were."""
+    """Delete those that have expired, which keep nothing already; how many there were."""
     return Reservation.objects.filter(expires_at__lte=timezone.now()).delete()[0]
 
 
@@ -238,7 +238,7 @@ def _tenant_pk(tenant_id: str) -> UUID:
 
 
 def _locked(tenant_pk: UUID) -> StorageUsage:
-    """The tenant's total, its row locked; made where there is none."""
+    """Return the tenant's total, its row locked; made where there is none."""
     rows = StorageUsage.objects.filter(tenant_id=tenant_pk).select_for_update(no_key=True)
     if (usage := rows.first()) is not None:
         return usage

@@ -15,7 +15,7 @@ CHECKSUM_LENGTH = 6
 
 
 def new_key(mode: str) -> str:
-    """A new key of that mode, about 178 bits of randomness."""
+    """Return a new key of that mode, about 178 bits of randomness."""
     return with_checksum(f"wk_{Mode(mode).value}_" + "".join(secrets.choice(ALPHABET) for _ in range(RANDOM_LENGTH)))
 
 
@@ -29,7 +29,7 @@ def with_checksum(text: str) -> str:
 
 
 def looks_valid(text: str) -> bool:
-    """Whether `text` could be one of our keys: prefix, length, alphabet and checksum."""
+    """Return whether `text` could be one of our keys: prefix, length, alphabet and checksum."""
     prefix, body = text[:8], text[8:]
     return (
         prefix in ("wk_live_", "wk_test_")
@@ -40,5 +40,5 @@ def looks_valid(text: str) -> bool:
 
 
 def mask_key(text: str) -> str:
-    """How a key is shown: `wk_live_…AB12`."""
+    """Return how a key is shown: `wk_live_…AB12`."""
     return f"{text[:8]}…{text[-4:]}"

@@ -54,7 +54,7 @@ def record(
     after: Any = None,
     request: HttpRequest | None = None,
 ) -> AuditEntry:
-    """Notes one act, in the transaction of the caller. `action` is a dotted word such as `key.revoke`.
+    """Note one act, in the transaction of the caller. `action` is a dotted word such as `key.revoke`.
 
     `target` says kind, id and name at once; secrets are hidden by their names and by how they look.
     """

@@ -21,7 +21,7 @@ TOLERANCE_STEPS = 1  # the code of 30 seconds ago, or of in 30 seconds, is taken
 
 
 def new_key() -> str:
-    """A random key in hexadecimal."""
+    """Return a random key in hexadecimal."""
     return str(random_hex(KEY_BYTES))
 
 
@@ -44,13 +44,15 @@ class AuthenticatorDevice(ThrottlingMixin, Device):
         return unhexlify(reveal(self.key))
 
     def totp(self) -> TOTP:
-        """The generator of this device's codes, set to now."""
+        """Return the generator of this device's codes, set to now."""
         totp = TOTP(self.bin_key, STEP_SECONDS, 0, DIGITS, self.drift)
         totp.time = time.time()
         return totp
 
     def verify_token(self, token: str) -> bool:
-        """Whether `token` is right now and was not used before. After a wrong one the next try has to wait, longer each time."""
+        """Return whether `token` is right now and was not used before. After a wrong one the next try has to wait, longer each
+        time.
+        """
         allowed, _why = self.verify_is_allowed()
         if not allowed:
             return False

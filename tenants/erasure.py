@@ -56,7 +56,7 @@ class Names:
         return _each_text(value, lambda text: text if not text or _PLAIN.fullmatch(text) else self.replacement)
 
     def within(self, *columns: str) -> Q:
-        """Rows where one of the names stands in one of these columns, text or JSON (annotated as text)."""
+        """Return rows where one of the names stands in one of these columns, text or JSON (annotated as text)."""
         found = Q(pk__in=[])
         for name in self.names:
             for written in {name, json.dumps(name)[1:-1], json.dumps(name, ensure_ascii=False)[1:-1]}:
@@ -79,7 +79,7 @@ def _each_text(value: Any, change: Callable[[str], str]) -> Any:
 
 
 def batches(rows: Any, *, size: int = BATCH) -> Iterator[list[Any]]:
-    """The rows in the order of their keys, `size` at a time, each batch a query of its own."""
+    """Yield the rows in the order of their keys, `size` at a time, each batch a query of its own."""
     ordered, last = rows.order_by("pk"), None
     while batch := list((ordered if last is None else ordered.filter(pk__gt=last))[:size]):
         yield batch
@@ -90,13 +90,13 @@ def batches(rows: Any, *, size: int = BATCH) -> Iterator[list[Any]]:
 
 
 def past_names(target_type: str, target_id: str) -> set[str]:
-    """The names that the audit log knows an object by."""
+    """Return the names that the audit log knows an object by."""
     rows = AuditEntry.objects.filter(target_id=target_id, target_type=target_type).order_by()
     return set(rows.values_list("target_name", flat=True).distinct()) - {""}
 
 
 def entries_about(target_type: str, owned: Callable[[list[str]], set[str]]) -> Iterator[list[int]]:
-    """Ids of the entries about objects of that type which `owned` picks out of a batch of their ids."""
+    """Yield ids of the entries about objects of that type which `owned` picks out of a batch of their ids."""
     ids = AuditEntry.objects.filter(target_type=target_type).order_by("target_id").values_list("target_id", flat=True).distinct()
     last = ""
     while batch := list(ids.filter(target_id__gt=last)[:BATCH]):
@@ -107,7 +107,7 @@ def entries_about(target_type: str, owned: Callable[[list[str]], set[str]]) -> I
 
 
 def rewrite_audit(*, about: Iterable[int], names: Names, actors: Iterable[str], dry_run: bool = False) -> int:
-    """Replaces texts of the audit log by the id. Returns how many entries changed, or would.
+    """Replace texts of the audit log by the id. Return how many entries changed, or would.
 
     `about`: entries about the erased objects, which lose every text; elsewhere the names alone go. Entries that one of
     `actors` made lose the address and the request's id, too.
@@ -146,7 +146,7 @@ def _rewrite(ids: list[int], *, blank: set[int], names: Names, actors: set[str],
 
 
 def purge_audit(*, before: datetime, dry_run: bool = False) -> int:
-    """Deletes entries that are older, BATCH at a time. Returns how many, or how many there are."""
+    """Delete entries that are older, BATCH at a time. Return how many, or how many there are."""
     if dry_run:
         return AuditEntry.objects.filter(at__lt=before).count()
     count = 0

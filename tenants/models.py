@@ -49,7 +49,7 @@ class Scope(models.TextChoices):
 
 
 def default_scopes() -> list[str]:
-    """The scopes of a key that is made without naming any."""
+    """Return the scopes of a key that is made without naming any."""
     return [Scope.READ.value, Scope.GENERATE.value]
 
 
@@ -91,7 +91,7 @@ class User(AbstractUser):
         ]
 
     def effective_level(self, now: datetime) -> Level:
-        """The level that counts at `now`: a VIP or SVIP whose membership has run out is a USER."""
+        """Return the level that counts at `now`: a VIP or SVIP whose membership has run out is a USER."""
         level = Level(self.level)
         if level in MEMBER_LEVELS and self.membership_expires_at is not None and self.membership_expires_at <= now:
             return Level.USER
@@ -126,7 +126,7 @@ class Tenant(models.Model):
             raise ValidationError({"enabled_models": _("Give a list of model ids, or [“*”] for all.")})
 
     def may_use(self, model: Any) -> bool:
-        """Whether the enabled list names `model` (anything with `id` and `model_id`)."""
+        """Return whether the enabled list names `model` (anything with `id` and `model_id`)."""
         return any(entry in (ALL_MODELS, str(model.id), model.model_id) for entry in self.enabled_models)
 
 
@@ -168,11 +168,11 @@ class ApiKey(models.Model):
         return (self.expires_at is None or self.expires_at > now) and (self.revoked_at is None or self.revoked_at > now)
 
     def has_scope(self, *scopes: str) -> bool:
-        """Whether the key has one of the scopes."""
+        """Return whether the key has one of the scopes."""
         return any(scope in self.scopes for scope in scopes)
 
     def may_use(self, model: Any) -> bool:
-        """Whether the key's own list, where it has one, names `model`; the tenant's list is another matter."""
+        """Return whether the key's own list, where it has one, names `model`; the tenant's list is another matter."""
         return not self.allowed_models or any(entry in (str(model.id), model.model_id) for entry in self.allowed_models)
 
     @property
@@ -182,7 +182,7 @@ class ApiKey(models.Model):
 
 
 def enabled_for_key(enabled: list[str], *, scopes: list[str], allowed_models: list[str]) -> list[str]:
-    """What a tenant's list `enabled` leaves to a key with these scopes, and these models of its own (none: all)."""
+    """Return what a tenant's list `enabled` leaves to a key with these scopes, and these models of its own (none: all)."""
     if Scope.GENERATE not in scopes:
         return []
     if not allowed_models:

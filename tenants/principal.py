@@ -28,7 +28,7 @@ class Principal:
 
     @classmethod
     def of(cls, row: Any) -> "Principal":
-        """Whose row it is: a generation, an account or a stored file, with `tenant_id` or `user_id` set."""
+        """Return whose row it is: a generation, an account or a stored file, with `tenant_id` or `user_id` set."""
         if row.tenant_id:
             return cls("tenant", str(row.tenant_id), getattr(row, "mode", Mode.LIVE))
         return cls("user", str(row.user_id))

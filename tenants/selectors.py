@@ -19,7 +19,7 @@ MAX_OWNERS_FOUND = 50
 
 
 def find_api_key(plaintext: str) -> ApiKey | None:
-    """The key, its tenant at hand, if it is neither expired nor revoked. A mistyped one costs no query."""
+    """Return the key, its tenant at hand, if it is neither expired nor revoked. A mistyped one costs no query."""
     if not looks_valid(plaintext):
         return None
     row = _KEY_WITH_TENANT.first(keyed_hash(plaintext))
@@ -42,7 +42,7 @@ _KEY_WITH_TENANT = PreparedQuery(
 
 
 def find_key_of(tenant_id: str, key_id: str) -> ApiKey | None:
-    """The tenant's key with this id, whether it is still valid or not: what it has used is charged."""
+    """Return the tenant's key with this id, whether it is still valid or not: what it has used is charged."""
     owner, key = parse_uuid(tenant_id), parse_uuid(key_id)
     if owner is None or key is None:
         return None
@@ -50,7 +50,7 @@ def find_key_of(tenant_id: str, key_id: str) -> ApiKey | None:
 
 
 def find_tenant(tenant_id: str) -> Tenant:
-    """The tenant with this id.
+    """Return the tenant with this id.
 
     Raises:
         TenantNotFound: nobody has it.
@@ -63,14 +63,14 @@ def find_tenant(tenant_id: str) -> Tenant:
 
 
 def owners_named(term: str) -> tuple[list[UUID], list[UUID]]:
-    """Ids of the tenants and of the users whose name begins with `term`, in any case: at most MAX_OWNERS_FOUND of each."""
+    """Return ids of the tenants and of the users whose name begins with `term`, in any case: at most MAX_OWNERS_FOUND of each."""
     tenants = Tenant.objects.filter(name__istartswith=term).values_list("id", flat=True)[:MAX_OWNERS_FOUND]
     users = User.objects.filter(username__istartswith=term).values_list("id", flat=True)[:MAX_OWNERS_FOUND]
     return list(tenants), list(users)
 
 
 def find_tenant_by_id_or_name(text: str) -> Tenant:
-    """The tenant with this id, or the only one of this name.
+    """Return the tenant with this id, or the only one of this name.
 
     Raises:
         TenantNotFound: nobody has it, or several have the name.
@@ -87,7 +87,7 @@ def find_tenant_by_id_or_name(text: str) -> Tenant:
 
 
 def find_user_by_id_or_name(text: str) -> User:
-    """The user with this id or username.
+    """Return the user with this id or username.
 
     Raises:
         NotFound: nobody has it.
@@ -101,7 +101,7 @@ def find_user_by_id_or_name(text: str) -> User:
 
 
 def find_owner_id(kind: str, text: str) -> str:
-    """The id of the tenant or user (`kind`) that has this id or exact name.
+    """Return the id of the tenant or user (`kind`) that has this id or exact name.
 
     Raises:
         TenantNotFound, NotFound.
@@ -112,7 +112,7 @@ def find_owner_id(kind: str, text: str) -> str:
 def keys_page(
     tenant_id: UUID, *, mode: str | None = None, limit: int, after: UUID | None = None, with_revoked: bool = False
 ) -> list[ApiKey]:
-    """Up to `limit` keys of the tenant, newest first, from behind the one with the id `after`; of one mode or of both."""
+    """Return up to `limit` keys of the tenant, newest first, from behind the one with the id `after`; of one mode or of both."""
     rows = ApiKey.objects.filter(tenant_id=tenant_id).defer("webhook_secret").order_by("-id")
     if mode is not None:
         rows = rows.filter(mode=mode)
@@ -124,7 +124,7 @@ def keys_page(
 
 
 def own_key(tenant_id: UUID, key_id: str, *, mode: str | None = None) -> ApiKey:
-    """The tenant's key with this id that was not revoked.
+    """Return the tenant's key with this id that was not revoked.
 
     Raises:
         NotFound: it is nobody's, another's, of another mode, or revoked.

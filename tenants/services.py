@@ -23,7 +23,7 @@ TOUCH_SECONDS = 60  # how exact `last_used_at` is
 
 @durable
 def create_tenant(*, name: str, enabled_models: list[str], actor: str) -> Tenant:
-    """A new tenant, without a key and without credits.
+    """Return a new tenant, without a key and without credits.
 
     Raises:
         InvalidRequest: no name, or one that is too long.
@@ -44,7 +44,7 @@ def create_user(
     membership_expires_at: datetime | None = None,
     actor: str,
 ) -> User:
-    """A new user of the platform; without a password nobody can log in as this user.
+    """Return a new user of the platform; without a password nobody can log in as this user.
 
     Raises:
         InvalidRequest: a name or level that cannot be. Duplicate: the name is taken.
@@ -71,7 +71,7 @@ def create_api_key(
     successor_of: ApiKey | None = None,
     actor: str,
 ) -> tuple[ApiKey, str]:
-    """A new key and its text, which is shown this once and kept nowhere.
+    """Return a new key and its text, which is shown this once and kept nowhere.
 
     Without `scopes` it may read and generate. It takes over webhook, scopes and models of the key it succeeds.
 
@@ -112,7 +112,7 @@ def check_scopes(scopes: Sequence[str]) -> None:
 
 @durable
 def revoke_api_key(*, key_id: str, grace_seconds: int = 0, reason: str = "", actor: str) -> ApiKey:
-    """Ends a key, at once or after a grace period in which its successor can be put in place. An earlier end stays.
+    """End a key, at once or after a grace period in which its successor can be put in place. An earlier end stays.
 
     Raises:
         NotFound: no such key. InvalidRequest: a grace period that is negative or longer than 30 days.
@@ -133,7 +133,7 @@ def revoke_api_key(*, key_id: str, grace_seconds: int = 0, reason: str = "", act
 
 @durable
 def add_member(*, tenant: Tenant, user: User, role: str = TenantMember.Role.OWNER, actor: str) -> TenantMember:
-    """Makes the user a member of the tenant; one who is a member already gets the role.
+    """Make the user a member of the tenant; one who is a member already gets the role.
 
     Raises:
         InvalidRequest: no such role.
@@ -192,7 +192,7 @@ def _locked_member(member: TenantMember, *, loses_owner: bool) -> TenantMember:
 
 
 def touch(key_id: UUID, last_used_at: datetime | None) -> None:
-    """Notes that a key was used, at most once a minute."""
+    """Note that a key was used, at most once a minute."""
     now = timezone.now()
     if last_used_at is None or (now - last_used_at).total_seconds() >= TOUCH_SECONDS:
         ApiKey.objects.filter(id=key_id).update(last_used_at=now)

@@ -15,7 +15,7 @@ def env_file() -> Path:
 
 
 def write_env_file_once() -> bool:
-    """Writes `.env` with random secrets, readable by its owner alone, where a required setting has no value yet.
+    """Write `.env` with random secrets, readable by its owner alone, where a required setting has no value yet.
 
     Whether it was written. A file that is there already is never touched, nor is a setting of the environment repeated.
     """
@@ -39,7 +39,7 @@ def write_env_file_once() -> bool:
 
 
 def _create(path: Path, content: str) -> bool:
-    """Makes `path` with mode 600 and all of `content` at once; False if it was there (or came into being meanwhile)."""
+    """Make `path` with mode 600 and all of `content` at once; False if it was there (or came into being meanwhile)."""
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".env-")  # 600 from the start
     try:
         with os.fdopen(handle, "w") as file:

@@ -57,7 +57,7 @@ class MachineHandler(WSGIHandler):
         return match
 
     def _of_shape(self, request: HttpRequest) -> ResolverMatch | None:
-        """The route of a path with one id in it, as it was found for another id; None where there is none."""
+        """Return the route of a path with one id in it, as it was found for another id; None where there is none."""
         ids = UUID_SEGMENT.findall(request.path_info)
         if len(ids) != 1:
             return None

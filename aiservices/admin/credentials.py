@@ -78,7 +78,7 @@ def timestamp(at: datetime) -> str:
 
 
 def said(outcome: str, message: str) -> str:
-    """How an attempt went, in the reader's language, and what was said of it."""
+    """Return how an attempt went, in the reader's language, and what was said of it."""
     name = str(dict(CredentialLease.Outcome.choices).get(outcome, _("Out now")))
     return f"{name}: {in_readers_language(message)}" if message and message != outcome else name
 
@@ -135,7 +135,7 @@ class CredentialAdmin(AuditHistory):
 
     @display(description=_("Last attempts"))
     def shown_attempts(self, credential: GeminiKey | SoraToken) -> Any:
-        """What the last uses met, newest first, in the provider's own words."""
+        """Return what the last uses met, newest first, in the provider's own words."""
         lines = (
             (timestamp(lease.created_at), lease.model or "–", said(lease.outcome, lease.message))
             for lease in credentials.attempts(credential)
@@ -201,7 +201,7 @@ class CredentialAdmin(AuditHistory):
         return [PageButton(act.title, link, act.icon) for act, link in pages]
 
     def act_view(self, request: HttpRequest, pk: UUID, name: str) -> HttpResponse:
-        """Asks first where it is opened; a POST does it, and goes back to where the reader came from."""
+        """Ask first where it is opened; a POST does it, and goes back to where the reader came from."""
         if not self.has_change_permission(request):
             raise PermissionDenied
         row = get_object_or_404(self.get_queryset(request), pk=pk)
@@ -229,7 +229,7 @@ class CredentialAdmin(AuditHistory):
         return self.act_on_many(request, queryset, "disable")
 
     def act_on_many(self, request: HttpRequest, queryset: QuerySet, name: str) -> HttpResponse | None:
-        """Asks first, as Django does before it deletes: the confirmation is the action once more, with `post`."""
+        """Ask first, as Django does before it deletes: the confirmation is the action once more, with `post`."""
         limit = ACTS[name].limit
         rows = list(queryset[: limit + 1])
         if len(rows) > limit:
@@ -261,7 +261,7 @@ class CredentialAdmin(AuditHistory):
         )
 
     def act(self, request: HttpRequest, rows: list[Any], name: str, form: forms.Form) -> None:
-        """Calls the verb for each, and says how it went."""
+        """Call the verb for each, and say how it went."""
         who: dict[str, Any] = {"actor": actor_of(request), "request": request}
         if name == "test":
             tell_tests(request, rows, credential_tests.test_many(rows=rows, **who))
@@ -286,7 +286,7 @@ class CredentialAdmin(AuditHistory):
 
 
 def tell_tests(request: HttpRequest, rows: list[Any], results: list[credential_tests.TestResult]) -> None:
-    """Says how the tests went: how many work, and what is the matter with the others."""
+    """Say how the tests went: how many work, and what is the matter with the others."""
     working = [(row, result) for row, result in zip(rows, results, strict=True) if result.is_working]
     others = [(row, result) for row, result in zip(rows, results, strict=True) if not result.is_working]
     if len(working) == 1:

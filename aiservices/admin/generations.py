@@ -149,7 +149,7 @@ class GenerationAdmin(HistoryAdmin):
 
     @display(description=pgettext_lazy("of a generation", "Result"))
     def results(self, generation: Generation) -> Any:
-        """The pictures as large as the page allows; what cannot be shown safely is named."""
+        """Return the pictures as large as the page allows; what cannot be shown safely is named."""
         shown = [{"address": local_url(url), "url": url} for url in urls_of(generation)]
         is_video = generation.type == Generation.Type.VIDEO
         return render_to_string("admin/generation_results.html", {"results": shown, "is_video": is_video})
@@ -207,7 +207,7 @@ class GenerationAdmin(HistoryAdmin):
 
 
 def urls_of(generation: Generation) -> list[str]:
-    """The addresses of its results for pages of ours, whatever a provider may have made of the list.
+    """Return the addresses of its results for pages of ours, whatever a provider may have made of the list.
 
     What lies in a bucket may have to be signed: that is done when the page asks for it (`result_view`).
     """
@@ -222,7 +222,7 @@ def urls_of(generation: Generation) -> list[str]:
 
 
 def result_view(request: HttpRequest, generation_id: UUID, number: int) -> HttpResponse:
-    """Leads to where a result lies now."""
+    """Lead to where a result lies now."""
     if not request.user.has_perm("aiservices.view_generation"):
         raise PermissionDenied
     generation = get_object_or_404(Generation, id=generation_id)

@@ -39,7 +39,7 @@ class WebhookForm(forms.Form):
 
 
 def webhook_view(request: HttpRequest, key_id: UUID) -> HttpResponse:
-    """Shows the form; a POST sets the webhook."""
+    """Show the form; a POST sets the webhook."""
     if not request.user.has_perm("tenants.change_apikey"):
         raise PermissionDenied
     key = get_object_or_404(ApiKey.objects.select_related("tenant"), pk=key_id)

@@ -34,7 +34,7 @@ MAX_PASTE_LENGTH = 4 << 20
 
 
 def urls(site: Any) -> list[URLPattern]:
-    """The pages, for the admin site to serve."""
+    """Return the pages, for the admin site to serve."""
     return [
         path("ai-services/", site.admin_view(panel_view), name="ai_services"),
         path("ai-services/check/", site.admin_view(check_view), name="ai_services_check"),
@@ -92,7 +92,7 @@ def panel_view(request: HttpRequest) -> HttpResponse:
 
 
 def _section(section: Section, may: Callable[[str], bool]) -> dict[str, Any]:
-    """A section as the template has it: with the names of its pages, and what the reader may do there."""
+    """Return a section as the template has it: with the names of its pages, and what the reader may do there."""
     options = section.model._meta
     rights = {f"may_{verb}": may(f"aiservices.{verb}_{options.model_name}") for verb in ("add", "change", "delete")}
     pages = {page: f"admin:aiservices_{options.model_name}_{page}" for page in ("changelist", "add", "change", "delete", *ACTS)}
@@ -156,7 +156,7 @@ def _cards(today: Today, sections: list[Section]) -> list[dict[str, Any]]:
 
 @require_POST
 def check_view(request: HttpRequest) -> HttpResponse:
-    """Asks every service now."""
+    """Ask every service now."""
     _may(request, "change_service")
     down = [SERVICE_NAMES[row.name] for row in health.check() if row.status == ServiceStatus.DOWN]
     if down:
@@ -168,7 +168,7 @@ def check_view(request: HttpRequest) -> HttpResponse:
 
 @require_POST
 def sync_view(request: HttpRequest) -> HttpResponse:
-    """Brings tokens and the Sora service into step, and shows what was done."""
+    """Bring tokens and the Sora service into step, and show what was done."""
     _may(request, "change_soratoken")
     try:
         result = sora_sync.sync()
@@ -213,7 +213,7 @@ class PasteForm(forms.Form):
 
 @sensitive_post_parameters("secrets")
 def paste_view(request: HttpRequest, provider: str) -> HttpResponse:
-    """Adds what was pasted, a secret a line, and says for each line what became of it; no secret is shown again."""
+    """Add what was pasted, a secret a line, and say for each line what became of it; no secret is shown again."""
     if provider not in pool.MODELS:
         raise Http404
     model: type[GeminiKey | SoraToken] = pool.MODELS[provider]

@@ -40,7 +40,7 @@ class SettleForm(forms.Form):
 
 
 def settle_buttons(request: HttpRequest, generation: Generation) -> list[PageButton]:
-    """The two endings, for who may choose one."""
+    """Return the two endings, for who may choose one."""
     if generation.state != Generation.State.UNKNOWN or not request.user.has_perm(PERMISSION):
         return []
     return [
@@ -59,7 +59,7 @@ def settle_buttons(request: HttpRequest, generation: Generation) -> list[PageBut
 
 @reauthentication_required(PERMISSION)
 def settle_view(request: HttpRequest, generation_id: UUID, how: str) -> HttpResponse:
-    """Asks for the reason; a POST ends it, unless somebody was quicker: then it says what has become of it."""
+    """Ask for the reason; a POST ends it, unless somebody was quicker: then it says what has become of it."""
     if how not in (WORKED, FAILED):
         raise Http404
     rows = Generation.objects.select_related("tenant", "user", "model", "hold")
@@ -131,7 +131,7 @@ class SettleManyForm(SettleForm):
 
 
 def select_many(request: HttpRequest, rows: "QuerySet[Generation]") -> HttpResponse | None:
-    """Keeps what was chosen in the list, and leads to the page that asks what happened."""
+    """Keep what was chosen in the list, and lead to the page that asks what happened."""
     ids = list(rows.filter(state=Generation.State.UNKNOWN).values_list("pk", flat=True)[: MAX_SELECTED + 1])
     if not ids:
         messages.warning(request, _("None of the selected generations has an unknown outcome."))
@@ -145,7 +145,7 @@ def select_many(request: HttpRequest, rows: "QuerySet[Generation]") -> HttpRespo
 
 @reauthentication_required(PERMISSION)
 def settle_many_view(request: HttpRequest) -> HttpResponse:
-    """Asks what happened and why; a POST ends all that were chosen and are still unknown."""
+    """Ask what happened and why; a POST ends all that were chosen and are still unknown."""
     back = reverse("admin:aiservices_generation_changelist")
     chosen = request.session.get(SELECTED, [])
     rows = list(unknown_outcomes().filter(pk__in=chosen))

@@ -29,7 +29,7 @@ class Event(NamedTuple):
 
 
 def story(generation: Generation, *, may_refund: bool) -> str:
-    """The events of `generation` as HTML, oldest first, each with the seconds since the request."""
+    """Return the events of `generation` as HTML, oldest first, each with the seconds since the request."""
     events = sorted(_events(generation), key=lambda event: event.at)
     rows = [(event, f"{(event.at - generation.created_at).total_seconds():+.1f} s") for event in events]
     charge = generation.charge
@@ -102,7 +102,7 @@ def _events(generation: Generation) -> Iterator[Event]:
 
 
 def _attempts(generation: Generation) -> Iterator[Event]:
-    """Each credential that was tried, how long that took and what the provider said."""
+    """Yield each credential that was tried, how long that took and what the provider said."""
     leases = list(CredentialLease.objects.filter(generation_id=generation.pk).order_by("id")[:MAX_ATTEMPTS])
     tried = {(lease.provider, lease.credential_id) for lease in leases}
     rows: dict[Any, Any] = {}

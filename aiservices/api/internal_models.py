@@ -20,7 +20,7 @@ class ModelViewSet(InternalViewSet):
 
     @extend_schema(tags=["models"], responses={200: schema.ModelSwitches})
     def list(self, request: Request) -> Response:
-        """Every model, the switched-off ones with the reason."""
+        """Return every model, the switched-off ones with the reason."""
         return answer(models_answer())
 
 

@@ -85,7 +85,7 @@ WIRE_WISH = {
 
 
 def generation_request_of(type: Generation.Type, fields: dict[str, Any]) -> GenerationRequest:
-    """The body as a generation request; its reference images and its webhook checked.
+    """Return the body as a generation request; its reference images and its webhook checked.
 
     Raises:
         InvalidRequest.
@@ -105,7 +105,7 @@ def caller_of(request: Request) -> Principal:
 
 
 def task_answer(generation: Generation, urls: Sequence[str] | None = None) -> dict[str, Any]:
-    """The task; `urls` are its results', where they are known already."""
+    """Return the task; `urls` are its results', where they are known already."""
     if urls is None:
         (urls,) = urls_of(generation)
     return {

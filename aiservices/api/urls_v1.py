@@ -13,7 +13,7 @@ BILLING_FORMS = {"subscription": "subscription", "usage": "usage", "credit_grant
 
 
 def dashboard_urls(prefix: str) -> list[URLPattern]:
-    """The billing pages that desktop clients read, below `prefix`."""
+    """Return the billing pages that desktop clients read, below `prefix`."""
     return [
         path(f"{prefix}dashboard/billing/{name}", DashboardViewSet.as_view({"get": action}))
         for name, action in BILLING_FORMS.items()

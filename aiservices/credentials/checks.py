@@ -40,12 +40,12 @@ class TestResult:
 
 
 def test(*, credential: GeminiKey | SoraToken, actor: str, request: Any = None) -> TestResult:
-    """Asks the upstream whether this credential works, for free, and remembers what it says."""
+    """Ask the upstream whether this credential works, for free, and remember what it says."""
     return _detected_state(credential, _asked(credential), actor, request)
 
 
 def test_many(*, rows: Sequence[GeminiKey | SoraToken], actor: str, request: Any = None) -> list[TestResult]:
-    """The same for many, some at a time; where an upstream cannot be asked, the result says why."""
+    """Return the same for many, some at a time; where an upstream cannot be asked, the result says why."""
 
     release_connection()
     with ThreadPoolExecutor(TEST_THREADS) as threads:
@@ -61,7 +61,7 @@ class _Answer(NamedTuple):
 
 
 def _asked(credential: GeminiKey | SoraToken) -> _Answer:
-    """What its upstream says, or why it could not be asked: a service that is down says nothing about a credential."""
+    """Return what its upstream says, or why it could not be asked: a service that is down says nothing about a credential."""
     try:
         return _ask(credential)
     except WauleError as error:
@@ -91,7 +91,7 @@ def _record_test(credential: GeminiKey | SoraToken, outcome: str, message: str, 
 
 
 def _test_token(credential: SoraToken) -> tuple[str, str, int | None]:
-    """Raises UpstreamError, NotConfigured: the service cannot be asked."""
+    """Raise UpstreamError, NotConfigured: the service cannot be asked."""
     if credential.remote_id is None:
         return "error", str(_("The Sora service does not have this token yet.")), None
     is_working, message = sora_admin.test(credential.remote_id)
@@ -99,7 +99,7 @@ def _test_token(credential: SoraToken) -> tuple[str, str, int | None]:
 
 
 def ask_gemini(secret: str) -> tuple[str, str, int | None]:
-    """The free probe of a Gemini key: (outcome as in a lease's report, sentence, Retry-After in seconds)."""
+    """Return the free probe of a Gemini key: (outcome as in a lease's report, sentence, Retry-After in seconds)."""
     release_connection()
     try:
         http.call(

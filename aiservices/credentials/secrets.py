@@ -41,7 +41,7 @@ def _password_of(url: Secret) -> str:
 
 
 def shown_url(url: Secret) -> str:
-    """A proxy's address without the account that may be in it."""
+    """Return a proxy's address without the account that may be in it."""
     if not url.is_readable:
         return str(url)
     try:
@@ -78,7 +78,7 @@ def check_secret(text: str, name: str = "secret") -> str:
 
 
 def claims(token: str) -> dict[str, Any]:
-    """What a JSON Web Token says about itself, unverified; empty for what is none."""
+    """Return what a JSON Web Token says about itself, unverified; empty for what is none."""
     parts = token.split(".")
     if len(parts) != 3:
         return {}
@@ -90,7 +90,7 @@ def claims(token: str) -> dict[str, Any]:
 
 
 def email_of(token: str) -> str:
-    """The e-mail address in a Sora access token, or an empty text."""
+    """Return the e-mail address in a Sora access token, or an empty text."""
     found = claims(token)
     profile = found.get("https://api.openai.com/profile")
     for place in (found, profile if isinstance(profile, dict) else {}):

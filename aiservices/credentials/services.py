@@ -39,13 +39,13 @@ Push = SoraToken.Push
 
 
 def rows(provider: str) -> QuerySet[Any]:
-    """Every credential of `provider` that an operator may see."""
+    """Return every credential of `provider` that an operator may see."""
     found: QuerySet[Any] = pool.MODELS[provider]._default_manager.all()
     return found.filter(is_deleted=False) if provider == "sora" else found
 
 
 def find(provider: str, credential_id: str) -> Any:
-    """The credential with this id. Raises NotFound."""
+    """Return the credential with this id. Raises NotFound."""
     found = rows(provider).filter(pk=parse_uuid(credential_id)).first()
     if found is None:
         raise NotFound
@@ -53,12 +53,12 @@ def find(provider: str, credential_id: str) -> Any:
 
 
 def attempts(credential: Row) -> list[CredentialLease]:
-    """The last leases of a credential, newest first."""
+    """Return the last leases of a credential, newest first."""
     return list(CredentialLease.objects.filter(credential_id=credential.pk).order_by("-id")[:MAX_ATTEMPTS])
 
 
 def facts(row: Row) -> dict[str, Any]:
-    """What the audit log keeps of a credential: no secret, not even sealed."""
+    """Return what the audit log keeps of a credential: no secret, not even sealed."""
     names = sorted((EDITABLE[row.provider] - _SORA_SECRETS) | {"is_active", "disabled_reason", "masked"})
     kept = {name: getattr(row, name) for name in names}
     return kept | ({"proxy_url": shown_url(row.proxy_url)} if isinstance(row, SoraToken) else {})
@@ -69,7 +69,7 @@ def facts(row: Row) -> dict[str, Any]:
 
 @durable
 def add(*, provider: str, secret: str, actor: str, request: Any = None, is_active: bool = True, **fields: Any) -> Any:
-    """Adds one credential.
+    """Add one credential.
 
     Raises:
         Duplicate: this secret is there already (`details.id`).
@@ -84,7 +84,7 @@ def add(*, provider: str, secret: str, actor: str, request: Any = None, is_activ
 
 
 def put(provider: str, secret: str, fields: Mapping[str, Any], is_active: bool) -> tuple[Any, bool]:
-    """The row with this secret, and whether it was made now; a token that was deleted, or is missing there, comes back."""
+    """Return the row with this secret, and whether it was made now; a token that was deleted, or is missing there, comes back."""
     unknown = set(fields) - EDITABLE[provider]
     assert not unknown, unknown
     model: Any = pool.MODELS[provider]
@@ -113,7 +113,7 @@ def put(provider: str, secret: str, fields: Mapping[str, Any], is_active: bool) 
 
 
 def version(row: Row) -> str:
-    """The version of a credential: it changes with whatever an operator can change."""
+    """Return the version of a credential: it changes with whatever an operator can change."""
     return version_of(row, _versioned(row))
 
 
@@ -131,7 +131,7 @@ def edit(
     request: Any = None,
     expected_version: str | None = None,
 ) -> Any:
-    """Changes settings, the secret (`secret`) and the switch (`is_active`) of one credential.
+    """Change settings, the secret (`secret`) and the switch (`is_active`) of one credential.
 
     Raises:
         Conflict: it is no longer in `expected_version`, which the caller has read.
@@ -168,7 +168,7 @@ def _lock(credential: Row) -> Any:
 
 
 def apply_changes(row: Row, changes: Mapping[str, Any], secret: str | None) -> bool:
-    """Puts `changes` into the row; whether anything differs from what was there."""
+    """Put `changes` into the row; return whether anything differs from what was there."""
     unknown = set(changes) - EDITABLE[row.provider]
     assert not unknown, unknown
     changed = {name for name, value in changes.items() if getattr(row, name) != value}
@@ -216,12 +216,12 @@ def save(row: Row) -> None:
 
 
 def enable(*, credential: Row, actor: str, reason: str = "", request: Any = None) -> Any:
-    """Switches a credential on. Where the machine had given it up, the next lease is a trial."""
+    """Switch a credential on. Where the machine had given it up, the next lease is a trial."""
     return _turn(credential=credential, is_active=True, actor=actor, reason=reason, request=request)
 
 
 def disable(*, credential: Row, reason: str = "", actor: str, request: Any = None) -> Any:
-    """Switches a credential off; leases that are out run on."""
+    """Switch a credential off; leases that are out run on."""
     return _turn(credential=credential, is_active=False, actor=actor, reason=reason, request=request)
 
 
@@ -241,7 +241,7 @@ def _turn(*, credential: Row, is_active: bool, actor: str, reason: str, request:
 
 @durable
 def use_again(*, credential: Row, actor: str, reason: str = "", request: Any = None) -> Any:
-    """Ends every cooldown of a credential: it is ready now, for every model. What its next use meets counts anew."""
+    """End every cooldown of a credential: it is ready now, for every model. What its next use meets counts anew."""
     row = _lock(credential)
     before = {"state": row.state, "cooling_until": row.cooling_until.isoformat() if row.cooling_until else None}
     pool.end_cooldown_within(row)
@@ -260,7 +260,7 @@ def use_again(*, credential: Row, actor: str, reason: str = "", request: Any = N
 
 @durable
 def delete(*, credential: Row, actor: str, reason: str = "", request: Any = None) -> None:
-    """Deletes a credential and its secret. A token that the Sora service knows stays as a note until the deletion was pushed."""
+    """Delete a credential and its secret. A token that the Sora service knows stays as a note until the deletion was pushed."""
     row = _lock(credential)
     audit.record(actor=actor, action="credential.delete", target=row, reason=reason, before=facts(row), request=request)
     if not isinstance(row, SoraToken) or (row.remote_id is None and row.pushed_at is None and not row.push_error):

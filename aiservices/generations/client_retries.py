@@ -22,7 +22,7 @@ State = Generation.State
 
 
 def equal_undelivered(caller: Principal, type: Generation.Type, request_hash: str, retry: int) -> Generation | None:
-    """The equal request that this repetition belongs to; each repetition of several equal ones gets its own."""
+    """Return the equal request that this repetition belongs to; each repetition of several equal ones gets its own."""
     since = database_now() - JOIN_WINDOW
     rows = Generation.objects.filter(
         Q(idempotency_key__isnull=True) | Q(idempotency_key__startswith=OWN_KEY),
@@ -50,28 +50,28 @@ def _claim(found: Generation, retry: int) -> bool:
 
 
 def key_after(first: Generation) -> str:
-    """The key of the one generation that takes the place of `first`, which came to nothing."""
+    """Return the key of the one generation that takes the place of `first`, which came to nothing."""
     return f"{OWN_KEY}{first.id}"
 
 
 def key_of_window(caller: Principal, request_hash: str) -> str:
-    """The key of the one generation that repetitions begin whose first request never arrived."""
+    """Return the key of the one generation that repetitions begin whose first request never arrived."""
     window = int(database_now().timestamp() // JOIN_WINDOW.total_seconds())
     return f"{OWN_KEY}{caller.api_key_id}:{request_hash}:{window}"
 
 
 def is_own_key(generation: Generation) -> bool:
-    """Whether its idempotency key is one of ours, not the caller's."""
+    """Return whether its idempotency key is one of ours, not the caller's."""
     return bool(generation.idempotency_key) and str(generation.idempotency_key).startswith(OWN_KEY)
 
 
 def wants_delivery(generation: Generation) -> bool:
-    """Whether it matters that its answer is delivered: it has no key of the caller's."""
+    """Return whether it matters that its answer is delivered: it has no key of the caller's."""
     return generation.delivered_at is None and (generation.idempotency_key is None or is_own_key(generation))
 
 
 @retried
 def note_delivered(generation: Generation) -> None:
-    """Notes that a caller was there to take the answer: an equal request from now on is a new order."""
+    """Note that a caller was there to take the answer: an equal request from now on is a new order."""
     rows = Generation.objects.filter(id=generation.id)
     rows.update(delivered_at=database_now(), **({"idempotency_key": None} if is_own_key(generation) else {}))

@@ -56,7 +56,7 @@ def perform(
     partial_images: int = 0,
     partial: Callable[[Output, int], None] | None = None,
 ) -> None:
-    """Calls the provider and sees the generation to its end. The caller has the lease and keeps it alive.
+    """Call the provider and see the generation to its end. The caller has the lease and keeps it alive.
 
     Raises:
         LeaseLost: others have it now; nothing more was changed.
@@ -73,7 +73,7 @@ def perform(
 
 
 def _has_room(job: Generation) -> bool:
-    """Whether its result could be stored: it was so when the job was queued, which may be long ago."""
+    """Return whether its result could be stored: it was so when the job was queued, which may be long ago."""
     try:
         media.check_ready(Principal.of(job), videos=1)
     except StorageUnavailable:
@@ -82,7 +82,7 @@ def _has_room(job: Generation) -> bool:
 
 
 def postpone(job: Generation) -> None:
-    """Puts a job whose provider was not asked yet back into the queue, for POSTPONED_SECONDS.
+    """Put a job whose provider was not asked yet back into the queue, for POSTPONED_SECONDS.
 
     Raises:
         LeaseLost.
@@ -96,7 +96,7 @@ def postpone(job: Generation) -> None:
 
 
 def finish(generation: Generation, ask: Callable[[], ProviderResult]) -> None:
-    """Lets the provider answer, and decides what its answer means.
+    """Let the provider answer, and decide what its answer means.
 
     Raises:
         LeaseLost.
@@ -134,7 +134,7 @@ def finish(generation: Generation, ask: Callable[[], ProviderResult]) -> None:
 
 
 def _timed(generation: Generation, ask: Callable[[], ProviderResult]) -> ProviderResult:
-    """What the provider answers; how long it took, and how it went, is counted."""
+    """Return what the provider answers; how long it took, and how it went, is counted."""
     began_at, provider_result = time.monotonic(), "broke"
     attributes: dict[str, tracing.Value] = {
         "waule.generation_id": str(generation.id),
@@ -155,7 +155,7 @@ def _timed(generation: Generation, ask: Callable[[], ProviderResult]) -> Provide
 
 
 def job_of(generation: Generation, reference_images: Sequence[str] = ()) -> Job:
-    """The generation as its provider is asked for it."""
+    """Return the generation as its provider is asked for it."""
     model, kept = generation.model, generation.parameters
     mode = kept.get("mode", "")
     return Job(
@@ -193,17 +193,17 @@ def note_upstream_id(generation: Generation, upstream_id: str) -> None:
 
 
 def can_be_resumed(generation: Generation) -> bool:
-    """Whether calling the provider again asks for nothing twice."""
+    """Return whether calling the provider again asks for nothing twice."""
     return not may_exist(generation) or bool(generation.upstream_id)
 
 
 def may_exist(generation: Generation) -> bool:
-    """Whether a provider may have made it, or still be at it."""
+    """Return whether a provider may have made it, or still be at it."""
     return generation.called_at is not None and generation.route != providers.SANDBOX
 
 
 def note_progress(generation: Generation) -> Callable[[int], None]:
-    """Writes the progress down where it has changed, every PROGRESS_SECONDS at most.
+    """Write the progress down where it has changed, every PROGRESS_SECONDS at most.
 
     It stops the work by an exception: LeaseLost when others have it, or a timeout past the deadline.
     """
@@ -228,5 +228,5 @@ def note_progress(generation: Generation) -> Callable[[int], None]:
 
 
 def timed_out(generation: Generation) -> UpstreamError:
-    """What passing the deadline means: the sandbox has certainly made nothing, of others nobody knows."""
+    """Return what passing the deadline means: the sandbox has certainly made nothing, of others nobody knows."""
     return TooSlow(reason="deadline") if generation.route == providers.SANDBOX else OutcomeTimedOut(reason="deadline")

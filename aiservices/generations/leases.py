@@ -37,14 +37,14 @@ def lease_end(now: datetime) -> datetime:
 
 
 def is_abandoned(generation: Generation, now: datetime) -> bool:
-    """Whether somebody worked on it and has gone."""
+    """Return whether somebody worked on it and has gone."""
     working = generation.state in (State.NEW, State.RUNNING)
     return working and generation.lease_until is not None and generation.lease_until < now
 
 
 @retried
 def change(generation: Generation, *where: Q, **values: Any) -> None:
-    """Writes `values`, if the row is still in the hands in which `generation` was read.
+    """Write `values`, if the row is still in the hands in which `generation` was read.
 
     Raises:
         LeaseLost: it is not.
@@ -67,7 +67,7 @@ _CALLED = Prepared(
 
 @retried
 def note_called(generation: Generation) -> None:
-    """Notes, by the database's clock, that its provider is about to be called.
+    """Note, by the database's clock, that its provider is about to be called.
 
     Raises:
         LeaseLost.
@@ -84,7 +84,7 @@ def note_called(generation: Generation) -> None:
 
 @retried
 def take_over(generation: Generation, *where: Q, **values: Any) -> bool:
-    """Makes this process the one that works on it. False: somebody was quicker.
+    """Make this process the one that works on it. False: somebody was quicker.
 
     That is also who had it before, woke up, and called the provider since `generation` was read: to go on by what was read
     would call it again.
@@ -128,7 +128,7 @@ class Heartbeat:
                 self._lost.discard((generation.id, attempt))
 
     def check(self, generation: Generation) -> None:
-        """Raises LeaseLost where the lease was found lost."""
+        """Raise LeaseLost where the lease was found lost."""
         if (generation.id, generation.attempt) in self._lost:
             raise LeaseLost
 

@@ -66,7 +66,7 @@ class Shown:
         }
 
     def as_price(self) -> dict[str, Any]:
-        """Every figure of the price, and what they mean in words."""
+        """Return every figure of the price, and what they mean in words."""
         if self.rule is None and settings.BILLING_DEFAULT_PRICES and not self.is_off_sale:
             words = pricing.explain_default()
         else:
@@ -81,7 +81,7 @@ class Shown:
 
 
 def models_on_show(tenant: Tenant | None = None) -> list[Shown]:
-    """The models that are on; of those the ones that `tenant` may use, where one is given."""
+    """Return the models that are on; of those the ones that `tenant` may use, where one is given."""
     now = timezone.now()
     catalog = current_catalog()
     by_id = {key for key, model in catalog.models.items() if model.is_on(now) and _may_use(tenant, model, catalog, now)}
@@ -89,7 +89,7 @@ def models_on_show(tenant: Tenant | None = None) -> list[Shown]:
 
 
 def to_be_tried(tenant: Tenant) -> list[Shown]:
-    """What `models_on_show` says, first the models that can be made here."""
+    """Return what `models_on_show` says, first the models that can be made here."""
     set_up: dict[str, bool] = {}
     shown = models_on_show(tenant)
     for each in shown:
@@ -100,17 +100,17 @@ def to_be_tried(tenant: Tenant) -> list[Shown]:
 
 @lru_cache(maxsize=2)
 def _all_shown(catalog: Catalog) -> list[Shown]:
-    """Every model, read and priced once for each version of the catalog."""
+    """Return every model, read and priced once for each version of the catalog."""
     return [show(model, catalog) for model in AIModel.objects.order_by("name", "model_id") if model.id in catalog.models]
 
 
 def _may_use(tenant: Tenant | None, model: ModelInfo, catalog: Catalog, now: datetime) -> bool:
-    """Whether its list names the model, or one that has ended and is served by it."""
+    """Return whether its list names the model, or one that has ended and is served by it."""
     return tenant is None or tenant.may_use(model) or any(map(tenant.may_use, catalog.served_by(model, now)))
 
 
 def show(model: AIModel, catalog: Catalog) -> Shown:
-    """A model with its price, whatever that depends on."""
+    """Return a model with its price, whatever that depends on."""
     try:
         rule = catalog.rule_for(model=catalog.models[model.id], node_type="", module_type="")
     except PricingError:
@@ -123,14 +123,14 @@ def show(model: AIModel, catalog: Catalog) -> Shown:
 
 
 def example_of(model: AIModel, catalog: Catalog) -> pricing.Inputs:
-    """One use with everything left out that may be."""
+    """Return one use with everything left out that may be."""
     type = Generation.Type.IMAGE if model.type == AIModel.Type.IMAGE_GENERATION else Generation.Type.VIDEO
     request = GenerationRequest(type=type, model=str(model.id), prompt="").with_defaults(model.options)
     return request.in_sold_size(model, catalog, pricing.ANY_SIZE).use(model, model.id).inputs()
 
 
 def public_options(options: dict[str, Any]) -> dict[str, Any]:
-    """The options without anything that names a secret or an address."""
+    """Return the options without anything that names a secret or an address."""
     return {name: value for name, value in options.items() if not _SECRET_NAME.search(name) and not _ADDRESS.search(str(value))}
 
 

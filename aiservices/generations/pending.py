@@ -26,7 +26,7 @@ logger = structlog.get_logger(__name__)
 
 
 def fetch_hours() -> float:
-    """How long an address is tried: until its credits are given back at the latest."""
+    """Return how long an address is tried: until its credits are given back at the latest."""
     return min(FETCH_HOURS, float(settings.UNKNOWN_RELEASE_HOURS) or FETCH_HOURS)
 
 
@@ -37,7 +37,7 @@ def can_be_had() -> Q:
 
 
 def keep(generation: Generation, outputs: tuple[Output, ...], *, flag: str) -> None:
-    """Keeps addresses, and files that came with the answer; `flag` says what they wait for. Repeated, it keeps the same.
+    """Keep addresses, and files that came with the answer; `flag` says what they wait for. Repeated, it keeps the same.
 
     Raises:
         LeaseLost.
@@ -81,7 +81,7 @@ def _read(path: Path | None) -> bytes | None:
 
 
 def result_of(generation: Generation) -> ProviderResult | None:
-    """What was kept, as its provider made it; None where there is nothing."""
+    """Return what was kept, as its provider made it; None where there is nothing."""
     rows = PendingResult.objects.filter(generation=generation).order_by("number")
     outputs = tuple(
         Output(

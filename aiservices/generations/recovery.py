@@ -28,7 +28,7 @@ State = Generation.State
 
 
 def recover_left_behind() -> None:
-    """Settles images, and admissions, whose server has gone. Videos are claimed as jobs."""
+    """Settle images, and admissions, whose server has gone. Videos are claimed as jobs."""
     lost = Q(state=State.NEW) | Q(state=State.RUNNING, type=Generation.Type.IMAGE)
     for found in Generation.objects.select_related("model", "hold").filter(lost, lease_until__lt=database_now())[:MAX_AT_ONCE]:
         with contextlib.suppress(LeaseLost):
@@ -36,7 +36,7 @@ def recover_left_behind() -> None:
 
 
 def end_overdue() -> None:
-    """Ends jobs that run past their hard deadline, however alive their workers are."""
+    """End jobs that run past their hard deadline, however alive their workers are."""
     overdue = Q(state=State.RUNNING, outcome="", deadline_at__lt=database_now() - timedelta(seconds=DEADLINE_MARGIN_SECONDS))
     for found in Generation.objects.select_related("model", "hold").filter(overdue)[:MAX_AT_ONCE]:
         if take_over(found, overdue):
@@ -45,7 +45,7 @@ def end_overdue() -> None:
 
 
 def store_pending() -> int:
-    """Delivers what was made and could not be fetched or stored, as soon as it can be. Returns how many were tried."""
+    """Deliver what was made and could not be fetched or stored, as soon as it can be. Return how many were tried."""
     now, tried, until = database_now(), 0, time.monotonic() + ROUND_SECONDS
     waiting = Q(state=State.UNKNOWN, outcome=State.UNKNOWN, run_after__lte=now)
     rows = Generation.objects.select_related("model", "hold").filter(waiting).filter(pending.can_be_had()).distinct()
@@ -67,7 +67,7 @@ def store_pending() -> int:
 
 
 def ask_about_unknown() -> None:
-    """Asks the providers that can be asked what became of unknown outcomes; the others wait for an operator."""
+    """Ask the providers that can be asked what became of unknown outcomes; the others wait for an operator."""
     now, until = database_now(), time.monotonic() + ROUND_SECONDS
     askable = Q(state=State.UNKNOWN, run_after__lte=now, created_at__gte=now - timedelta(hours=ASK_FOR_HOURS)) & ~Q(
         upstream_id=""

@@ -34,12 +34,12 @@ NAMES_SECONDS = 5.0  # to look up the hosts of all reference images of a request
 
 
 def generations_of(caller: Principal) -> Q:
-    """Which generations are this caller's."""
+    """Return which generations are this caller's."""
     return Q(**caller.columns, mode=caller.mode) if caller.kind == "tenant" else Q(**caller.columns)
 
 
 def check_key_allows(caller: Principal, model: AIModel) -> None:
-    """Raises ModelNotEnabled where the list of the caller's key leaves the model out."""
+    """Raise ModelNotEnabled where the list of the caller's key leaves the model out."""
     if caller.allowed_models and not {str(model.id), model.model_id} & set(caller.allowed_models):
         raise ModelNotEnabled(_("This API key may not use the model."))
 
@@ -103,7 +103,7 @@ class GenerationRequest:
         return replace(self, size=size, variant=pricing.variant_of(model.options, size, self.duration))
 
     def use(self, model: AIModel, generation_id: UUID) -> UsageRequest:
-        """What it is priced by."""
+        """Return what it is priced by."""
         return UsageRequest(
             model=str(model.id),
             operation=f"{self.type}_generation",
@@ -127,14 +127,14 @@ class GenerationRequest:
         return fingerprint(given)
 
     def _named_resolution(self, options: Mapping[str, Any]) -> str:
-        """The resolution as earlier versions filled it in, so that their fingerprints stay."""
+        """Return the resolution as earlier versions filled it in, so that their fingerprints stay."""
         default = pricing.text_of(options.get("defaultResolution"))
         if self.type == Generation.Type.VIDEO:
             default = default or pricing.text_of(_first(options.get("resolutions")))
         return self.resolution.text or default or self.fallback_resolution.text
 
     def kept(self) -> dict[str, Any]:
-        """How it is kept in the row; reference images that came as data are only mentioned."""
+        """Return how it is kept in the row; reference images that came as data are only mentioned."""
         given = {
             **self.size.kept(),
             "variant": self.variant,
@@ -150,7 +150,7 @@ class GenerationRequest:
 
 
 def rule_of(model: AIModel, catalog: Catalog) -> pricing.Rule | None:
-    """The model's own price; None where it has none, or one that is switched off: callers get that as an error."""
+    """Return the model's own price; None where it has none, or one that is switched off: callers get that as an error."""
     try:
         return catalog.rule_for(model=catalog.models.get(model.id), node_type="", module_type="")
     except PriceNotConfigured:
@@ -158,7 +158,7 @@ def rule_of(model: AIModel, catalog: Catalog) -> pricing.Rule | None:
 
 
 def find_model(request: GenerationRequest, catalog: Catalog, *, field: str) -> AIModel:
-    """The model of `catalog` that the request names, of the type it needs; `field` is what the caller calls it.
+    """Return the model of `catalog` that the request names, of the type it needs; `field` is what the caller calls it.
 
     Raises:
         ModelNotFound. InvalidRequest: two models share the name, or this one makes something else.
@@ -193,7 +193,7 @@ def check_reference_images(images: tuple[str, ...], *, field: str) -> None:
 
 
 def check_number_of_images(request: GenerationRequest, model: AIModel, *, field: str) -> None:
-    """Raises InvalidRequest where the model takes fewer reference images than there are, UnsupportedParameter for none."""
+    """Raise InvalidRequest where the model takes fewer reference images than there are, UnsupportedParameter for none."""
     limit = model.options.get("maxReferenceImages")
     if type(limit) is int and len(request.reference_images) > limit:
         if limit == 0:

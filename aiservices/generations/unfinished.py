@@ -45,7 +45,7 @@ def recover(generation: Generation) -> None:
 
 
 def ask_what_became_of(generation: Generation) -> None:
-    """Asks the provider; where it cannot tell, the outcome is unknown.
+    """Ask the provider; where it cannot tell, the outcome is unknown.
 
     Raises:
         LeaseLost.
@@ -61,7 +61,7 @@ def ask_what_became_of(generation: Generation) -> None:
 
 
 def ask_again(generation: Generation) -> None:
-    """Asks the provider what became of an unknown outcome, and ends it by what it says, if it can say.
+    """Ask the provider what became of an unknown outcome, and end it by what it says, if it can say.
 
     Raises:
         LeaseLost.
@@ -88,7 +88,7 @@ def ask_again(generation: Generation) -> None:
 
 
 def deliver_pending(generation: Generation) -> None:
-    """Fetches and stores what was made while it could not be, and ends the generation; where it still cannot, it stays as it is.
+    """Fetch and store what was made while it could not be, and end the generation; where it still cannot, it stays as it is.
 
     Raises:
         LeaseLost. StorageUnavailable: there is no room to fetch it.
@@ -106,7 +106,7 @@ def deliver_pending(generation: Generation) -> None:
 
 
 def reopen(generation: Generation) -> None:
-    """Takes an unknown outcome up again, so that it can end otherwise.
+    """Take an unknown outcome up again, so that it can end otherwise.
 
     Raises:
         LeaseLost.
@@ -119,7 +119,7 @@ def reopen(generation: Generation) -> None:
 
 
 def drop(generation: Generation) -> None:
-    """Forgets a generation that was never admitted, with the hold and the reservation it may have come to."""
+    """Forget a generation that was never admitted, with the hold and the reservation it may have come to."""
     hold = find_hold_of(generation)
     if hold is not None and hold.state == Hold.State.HELD:
         billing_services.release(hold_id=str(hold.id), reason="interrupted", actor="generation")

@@ -68,7 +68,7 @@ def settle_many(
     request: HttpRequest | None = None,
     flag: str | None = None,
 ) -> Settled:
-    """Ends each on its own: charged as held, or released. One that has ended meanwhile stops no other."""
+    """End each on its own: charged as held, or released. One that has ended meanwhile stops no other."""
     settled = Settled()
     for row in rows:
         held = credits_held(row)
@@ -83,7 +83,7 @@ def settle_many(
 
 
 def release_overdue() -> int:
-    """Releases what has been unknown for UNKNOWN_RELEASE_HOURS: the customer does not bear what nobody can know.
+    """Release what has been unknown for UNKNOWN_RELEASE_HOURS: the customer does not bear what nobody can know.
 
     A provider that can be asked is asked for ASK_FOR_HOURS first. Returns how many were released.
     """

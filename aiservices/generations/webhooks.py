@@ -42,7 +42,7 @@ def check_url(url: str, *, field: str) -> None:
 
 
 def check_secret(secret: str, *, field: str) -> None:
-    """Raises InvalidRequest for a secret that is too short, too long, or not printable ASCII."""
+    """Raise InvalidRequest for a secret that is too short, too long, or not printable ASCII."""
     if not (MIN_SECRET_LENGTH <= len(secret) <= MAX_SECRET_LENGTH and secret.isascii() and secret.isprintable()):
         limits = {"least": MIN_SECRET_LENGTH, "most": MAX_SECRET_LENGTH}
         raise InvalidRequest.of_field(field, _("Use %(least)s to %(most)s printable ASCII characters.") % limits)
@@ -84,7 +84,7 @@ def _write(key_id: str, url: str, secret: str, actor: str) -> tuple[ApiKey, str]
 
 
 def set_webhook(*, key_id: str, url: str, secret: str = "", actor: str) -> tuple[ApiKey, str]:
-    """Makes `url` the webhook of a key's jobs ("": none any more), signed with `secret`.
+    """Make `url` the webhook of a key's jobs ("": none any more), signed with `secret`.
 
     Without a secret the key's own stays, or one is made. Returns the key, and the secret where it is new: it is told
     this once.
@@ -100,7 +100,7 @@ def set_webhook(*, key_id: str, url: str, secret: str = "", actor: str) -> tuple
 
 
 def notify(generation: Generation) -> None:
-    """Writes the message that a job has ended, for who wants it. Called in the transaction that ends it."""
+    """Write the message that a job has ended, for who wants it. Called in the transaction that ends it."""
     if generation.type != Generation.Type.VIDEO:
         return
     named = GenerationInput.objects.filter(generation_id=generation.id).exclude(webhook_url="").first()
@@ -121,7 +121,7 @@ def notify(generation: Generation) -> None:
 
 
 def _payload(generation: Generation) -> dict[str, object]:
-    """What became of it; no address of a result, for those may open without a key."""
+    """Return what became of it; no address of a result, for those may open without a key."""
     has_failed = generation.state != State.SUCCEEDED
     return {
         "id": str(generation.id),

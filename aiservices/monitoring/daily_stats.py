@@ -29,7 +29,7 @@ OVER = (State.SUCCEEDED, State.FAILED, State.CANCELED, State.UNKNOWN)
 
 
 def add_up() -> None:
-    """Computes the last days, and those shown that were never computed."""
+    """Compute the last days, and those shown that were never computed."""
     today = billing_day(database_now())
     for day in figures.due_days(today, SUCCEEDED_BY_HOUR, recent=RECENT_DAYS):
         figures.keep(day, _generations(day), names=NAMES)

@@ -53,7 +53,7 @@ def broker_status() -> str:
 
 
 def ask_broker() -> str:
-    """The probe.
+    """Return the probe.
 
     Raises:
         BrokerAway.
@@ -65,7 +65,7 @@ def ask_broker() -> str:
 
 
 def ask_workers() -> str:
-    """The probe.
+    """Return the probe.
 
     Raises:
         Unavailable: no worker lives.
@@ -76,7 +76,7 @@ def ask_workers() -> str:
 
 
 def broker_crossings() -> Iterator[alerts.Crossing]:
-    """What the workers' own round of alerts is to raise."""
+    """Yield what the workers' own round of alerts is to raise."""
     if settings.TASK_ENGINE == "celery" and broker_status() == ServiceStatus.DOWN:
         yield alerts.Crossing(BROKER_KEY, Alert.Kind.BROKER_DOWN, {"broker": settings.CELERY_BROKER_URL.rpartition("@")[2]})
 

@@ -13,14 +13,14 @@ MAX_LISTED = 10_000
 
 
 def of_gemini(body: Any) -> Listed:
-    """The names in an answer of `GET /models`."""
+    """Return the names in an answer of `GET /models`."""
     if not isinstance(body, dict) or body.get("nextPageToken"):
         return {}
     return {name.removeprefix("models/"): "" for name in _texts(body.get("models"), "name")}
 
 
 def of_openai(body: Any) -> Listed:
-    """The names in an answer of `GET /models` in OpenAI's form, with `shutdown_date` where one is told."""
+    """Return the names in an answer of `GET /models` in OpenAI's form, with `shutdown_date` where one is told."""
     data = body.get("data") if isinstance(body, dict) else None
     found = dict.fromkeys(_texts(data, "id"), "")
     for item in data if found and isinstance(data, list) else ():
@@ -30,7 +30,7 @@ def of_openai(body: Any) -> Listed:
 
 
 def note(sold: Sold, listed: Listed, known: set[str] | None = None) -> str:
-    """What an operator should know; empty where the catalog sells what the provider lists.
+    """Return what an operator should know; empty where the catalog sells what the provider lists.
 
     `known` are the catalog's names, where all that a service lists could be in it.
     """

@@ -114,7 +114,7 @@ def _ask_storage(waiting_results: int) -> Ask:
 
 
 def _probes() -> dict[str, Ask]:
-    """What can be asked, by the service's name. Reads what it needs from the database now: asking runs in threads."""
+    """Return what can be asked, by the service's name. Reads what it needs from the database now: asking runs in threads."""
     keys = GeminiKey.objects.filter(is_active=True).exclude(state=GeminiKey.State.INVALID).order_by("-last_used_at")
     secrets = [key.secret.reveal() for key in keys[:PROBED_KEYS] if key.secret.is_readable]
     sold, known = {name: sold_by(name) for name in ("gemini", "openai", "sora", "gateway")}, known_names()
@@ -133,7 +133,7 @@ def _probes() -> dict[str, Ask]:
 
 
 def names() -> list[str]:
-    """Every service, in the order in which one looks for trouble."""
+    """Return every service, in the order in which one looks for trouble."""
     gateway = ["gateway"] if settings.AI_SERVICE_MODE == "gateway" else []
     broker = ["broker"] if settings.TASK_ENGINE == "celery" else []
     return ["database", "storage", "workers", *broker, *gateway, "sora", "gemini", "openai", "sandbox"]
@@ -170,7 +170,7 @@ def traffic() -> dict[str, tuple[int, int]]:
 
 @in_english
 def judged(probe: Probe, reports: int, failures: int) -> Probe:
-    """The probe's status, made worse by what callers met. A service that cannot be probed is known by its traffic."""
+    """Return the probe's status, made worse by what callers met. A service that cannot be probed is known by its traffic."""
     if reports < TRAFFIC_REPORTS or probe.status == Status.DOWN:
         return probe
     share = failures / reports
@@ -184,7 +184,7 @@ def judged(probe: Probe, reports: int, failures: int) -> Probe:
 
 
 def check(only: Iterable[str] | None = None) -> list[Service]:
-    """Probes now, all at once, and keeps the results. No database connection is held while services are asked."""
+    """Probe now, all at once, and keep the results. No database connection is held while services are asked."""
     wanted = [name for name in names() if only is None or name in set(only)]
     here = {"database": _ask_database, "workers": jobs_health.ask_workers}  # they ask the database: not in threads
     found = {name: _timed(ask) for name, ask in here.items() if name in wanted}
@@ -222,7 +222,7 @@ def _keep(found: dict[str, Probe]) -> None:
 
 
 def last_results() -> list[Service]:
-    """How every service was last seen, without asking any. What was not looked at for long is unknown."""
+    """Return how every service was last seen, without asking any. What was not looked at for long is unknown."""
     kept = {service.name: service for service in Service.objects.all()}
     stale = timezone.now() - timedelta(seconds=STALE_PROBES * settings.HEALTH_PROBE_SECONDS + PROBE_SECONDS)
     found = []

@@ -12,7 +12,7 @@ from storage.checks.reconcile import differences
 
 
 def reconcile_all(*, progress: Progress = lambda done, total: None, archived: Sequence[Path] = ()) -> Report:
-    """Recomputes the ledger, the given files of archived months, and the bytes; keeps what came of it."""
+    """Recompute the ledger, the given files of archived months, and the bytes; keeps what came of it."""
     started_at = database_now()
     report = reconcile(progress=progress, archived=archived)
     report.add(Problem(f"tenant:{tenant_id}", what) for tenant_id, what in differences())
@@ -21,7 +21,7 @@ def reconcile_all(*, progress: Progress = lambda done, total: None, archived: Se
 
 
 def reconcile_what_is_new() -> Report:
-    """Goes on from the last proven entry of each account. Kept, and alerted to, where something differs."""
+    """Go on from the last proven entry of each account. Kept, and alerted to, where something differs."""
     started_at = database_now()
     report = reconcile_new()
     if not report.ok:

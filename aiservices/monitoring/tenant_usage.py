@@ -34,7 +34,7 @@ class UsageRow:
 
 
 def tenant_usage(*, tenant: Tenant, mode: str, since: datetime, until: datetime, group_by: Sequence[Dimension]) -> list[UsageRow]:
-    """The usage of one account of the tenant from `since`, inclusive, to `until`, exclusive, in the order of the groups.
+    """Return the usage of one account of the tenant from `since`, inclusive, to `until`, exclusive, in the order of the groups.
 
     What was charged counts when the ledger took it, so that credits - refunded is the ledger's own sum; a request that
     was not charged counts when it began.

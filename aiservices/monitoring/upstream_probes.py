@@ -37,7 +37,7 @@ def _get(url: str, **kwargs: Any) -> http.Answer:
 
 
 def _models_of(base_url: str, bearer: str) -> Listed:
-    """What `/v1/models` lists; nothing where there is no such list: not every gateway has one."""
+    """Return what `/v1/models` lists; nothing where there is no such list: not every gateway has one."""
     try:
         return model_lists.of_openai(_get(http.join(base_url, "v1", "models"), bearer=bearer).body)
     except WauleError:

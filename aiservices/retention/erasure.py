@@ -49,7 +49,7 @@ class Erased:
 
 
 def erase_tenant(tenant: Tenant, *, reason: str, actor: str, dry_run: bool = False, leave_files: bool = False) -> dict[str, Any]:
-    """Erases a tenant. Returns what was erased.
+    """Erase a tenant. Return what was erased.
 
     `leave_files`: files that their bucket does not delete stay there; else they stop the erasing.
 
@@ -63,7 +63,7 @@ def erase_tenant(tenant: Tenant, *, reason: str, actor: str, dry_run: bool = Fal
 
 
 def erase_user(user: User, *, reason: str, actor: str, dry_run: bool = False, leave_files: bool = False) -> dict[str, Any]:
-    """Erases a user.
+    """Erase a user.
 
     Raises:
         as `erase_tenant`. InvalidState also where it is the only administrator.
@@ -257,7 +257,7 @@ def _actor_of(subject: _Subject) -> ledger_erasure.Rewrite:
 
 
 def _owned(table: Table, subject: _Subject) -> Callable[[list[str]], set[str]]:
-    """Which of these ids are keys of rows that the erased one owns."""
+    """Return which of these ids are keys of rows that the erased one owns."""
 
     def owned(ids: list[str]) -> set[str]:
         usable = [pk for pk in (_key(table, id) for id in ids) if pk is not None]

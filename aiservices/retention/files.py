@@ -23,7 +23,7 @@ logger = structlog.get_logger(__name__)
 
 
 def remove_all(kind: str, owner_id: UUID, *, dry_run: bool, leave: bool) -> int:
-    """Deletes every file of an owner and stops counting it. Returns how many.
+    """Delete every file of an owner and stop counting it. Return how many.
 
     Raises:
         BucketProblem, SecretUnreadable: a file cannot be deleted, and `leave` does not say to leave it where it is.
@@ -40,7 +40,7 @@ def remove_all(kind: str, owner_id: UUID, *, dry_run: bool, leave: bool) -> int:
 
 
 def remove_older(before: datetime, *, dry_run: bool) -> tuple[int, int]:
-    """Deletes results that were stored earlier; objects that callers keep themselves stay. (deleted, could not be deleted)."""
+    """Delete results that were stored earlier; objects that callers keep themselves stay. (deleted, could not be deleted)."""
     rows = StoredObject.objects.filter(created_at__lt=before, released_at=None).exclude(driver="")
     if dry_run:
         return rows.count(), 0

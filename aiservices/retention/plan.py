@@ -163,7 +163,7 @@ ACTOR_COLUMNS = (
 
 
 def owned_by(kind: str, owner_id: Any) -> Iterator[tuple[Table, "QuerySet[Any]"]]:
-    """Each table that can have rows of this owner, and those rows."""
+    """Yield each table that can have rows of this owner, and those rows."""
     for table in TABLES:
         if table.tenant if kind == "tenant" else table.user:
             yield table, table.rows(kind, owner_id)

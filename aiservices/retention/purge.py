@@ -23,7 +23,7 @@ PURGED_FLAG = "results_purged"
 
 
 def purge(*, dry_run: bool = False) -> dict[str, Any]:
-    """Deletes everything that is old. Returns how many rows and files of each kind, or how many there are."""
+    """Delete everything that is old. Return how many rows and files of each kind, or how many there are."""
     return {"dryRun": dry_run} | {
         name: count
         for days, work in (

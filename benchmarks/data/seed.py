@@ -32,7 +32,7 @@ KEYS = 40
 
 
 def lease_and_report() -> str:
-    """The two statements of the pool's usual way, as a script for pgbench."""
+    """Return the two statements of the pool's usual way, as a script for pgbench."""
     values = {
         "id": "lpad(to_hex(:lease::bigint), 32, '0')::uuid",
         "now": "now()",
@@ -74,7 +74,7 @@ def add_keys() -> None:
 
 
 def seed(count: int) -> dict[str, Any]:
-    """A platform whose accounts are full, a first charge, and Gemini keys to lend."""
+    """Return a platform whose accounts are full, a first charge, and Gemini keys to lend."""
     made = platform(count)
     ids = list(Account.objects.order_by("id").values_list("id", flat=True))
     assert ids == list(range(ids[0], ids[0] + count)), "accounts are numbered without a gap"

@@ -55,7 +55,7 @@ class Copier:
         self.ids = {model: model._default_manager.aggregate(last=Max("id"))["last"] or 0 for model in numbered}
 
     def writer(self, model: type[models.Model], *names: str) -> Callable[..., None]:
-        """A function that adds a row: its columns `names` as given, the others as the model's defaults are."""
+        """Return a function that adds a row: its columns `names` as given, the others as the model's defaults are."""
         blank, rows = model(), self._rows[model]
         cells: list[str] = []
         for field in model._meta.concrete_fields:
@@ -91,7 +91,7 @@ class Copier:
 
 
 def text(value: Any) -> str:
-    """A value as COPY reads it; none of ours needs escaping."""
+    """Return a value as COPY reads it; none of ours needs escaping."""
     if value is None:
         return "\\N"
     if isinstance(value, bool):
@@ -105,7 +105,7 @@ def date_of(day: int) -> str:
 
 
 def timestamp(microseconds: int) -> str:
-    """A time since the epoch as COPY reads it."""
+    """Return a time since the epoch as COPY reads it."""
     seconds, fraction = divmod(microseconds, 1_000_000)
     day, second = divmod(seconds, 86_400)
     return f"{date_of(day)} {second // 3600:02}:{second // 60 % 60:02}:{second % 60:02}.{fraction:06}+00"
@@ -153,7 +153,7 @@ def history(copier: Copier, account: Account, tenant: Tenant, keys: list[ApiKey]
 
 
 def generation_writer(copier: Copier, account: int, tenant: str) -> Callable[..., None]:
-    """A function that adds the generation of a charge; one of fifty has a failed one beside it, one of ten a message."""
+    """Return a function that adds the generation of a charge; one of fifty has a failed one beside it, one of ten a message."""
     common = ("tenant_id", "model_id", "api_key_id", "created_at", "started_at", "completed_at", "run_after", "prompt")
     row = copier.writer(Generation, "id", "type", "state", "error_code", "charge_id", "credits_charged", "outputs", *common)
     stored = copier.writer(StoredObject, "id", "tenant_id", "created_at", "size_bytes", "driver", "url")

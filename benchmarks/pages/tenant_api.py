@@ -85,7 +85,7 @@ IN_CONSOLE = (
 
 
 def values_of(tenant: dict[str, Any]) -> dict[str, str]:
-    """What the paths name: days, and rows far back in the tenant's own history."""
+    """Return what the paths name: days, and rows far back in the tenant's own history."""
     now = timezone.now()
     generations = Generation.objects.filter(tenant=tenant["tenant"]).order_by("id")
     entry = LedgerEntry.objects.filter(account=tenant["account"]).order_by("seq")[100:101].first()
@@ -104,7 +104,7 @@ def values_of(tenant: dict[str, Any]) -> dict[str, str]:
 
 
 def ask(client: Client, path: str, headers: dict[str, str]) -> float:
-    """Milliseconds of one answer."""
+    """Return milliseconds of one answer."""
     cache.clear()
     started = time.perf_counter()
     answer = client.get(path, headers={"host": "127.0.0.1", **headers}, secure=True)
@@ -115,7 +115,7 @@ def ask(client: Client, path: str, headers: dict[str, str]) -> float:
 
 
 def measure(made: dict[str, Any]) -> dict[str, dict[str, float]]:
-    """The tenants take turns, so that a busy minute of the machine is one for all of them."""
+    """Return the tenants take turns, so that a busy minute of the machine is one for all of them."""
     clients = {name: Client() for name in TENANTS}
     for name, client in clients.items():
         client.force_login(User.objects.get(username=made[name]["member"]))

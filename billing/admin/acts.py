@@ -67,7 +67,7 @@ class AcknowledgeForm(ReasonForm):
 
 @reauthentication_required("billing.adjust_credits")
 def release_hold_view(request: HttpRequest, hold_id: UUID) -> HttpResponse:
-    """Gives back what a hold holds that nobody will end."""
+    """Give back what a hold holds that nobody will end."""
     hold = find_hold(str(hold_id))
     if hold is None:
         messages.error(request, _("There is no hold %(id)s.") % {"id": hold_id})
@@ -99,7 +99,7 @@ def release_hold_view(request: HttpRequest, hold_id: UUID) -> HttpResponse:
 
 @reauthentication_required
 def restore_catalog_view(request: HttpRequest, number: int) -> HttpResponse:
-    """Makes the catalog what it was at a version, as a new version."""
+    """Make the catalog what it was at a version, as a new version."""
     version = get_object_or_404(CatalogVersion, number=number)
     back = reverse("admin:billing_catalogversion_change", args=[version.pk])
     current = CatalogState.objects.get(id=1).version
@@ -155,7 +155,7 @@ def _change_facts(changes: tuple[Change, ...]) -> list[tuple[str, str]]:
 
 
 def acknowledge_view(request: HttpRequest, alert_id: int) -> HttpResponse:
-    """Notes that somebody takes care of an alert, and keeps it silent for a while."""
+    """Note that somebody takes care of an alert, and keep it silent for a while."""
     back = reverse("admin:billing_alert_change", args=[alert_id])
     if not request.user.has_perm("billing.change_alert"):
         messages.error(request, _("You may not acknowledge alerts."))

@@ -60,7 +60,7 @@ def download(request: HttpRequest, made: statements.Statement | None, account: A
 
 
 def statement_context(request: HttpRequest, account: Account) -> tuple[statements.Statement | None, dict[str, Any]]:
-    """The statement between the two timestamps of the query, this month's without any, and what its page shows."""
+    """Return the statement between the two timestamps of the query, this month's without any, and what its page shows."""
     since, until = _period(request)
     is_given = any(name in request.GET for name in ("since_0", "until_0"))
     form = StatementForm(request.GET) if is_given else StatementForm(initial={"since": since, "until": until})
@@ -95,7 +95,7 @@ def _with(request: HttpRequest, name: str) -> str:
 
 
 def _month_links() -> list[tuple[str, str]]:
-    """The last month, and the two before it, in one click each."""
+    """Return the last month, and the two before it, in one click each."""
     last = documents.Month.current().before()
     months = [last, last.before(), last.before().before()]
     names = [_("Last month"), *(date_format(month.first_day, "YEAR_MONTH_FORMAT") for month in months[1:])]
@@ -103,7 +103,7 @@ def _month_links() -> list[tuple[str, str]]:
 
 
 def _period(request: HttpRequest) -> tuple[datetime, datetime]:
-    """The month that was asked for; else this month so far."""
+    """Return the month that was asked for; else this month so far."""
     month = documents.Month.read(request.GET.get("month", ""))
     if month is not None:
         return month.since, month.until

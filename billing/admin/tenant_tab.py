@@ -25,7 +25,7 @@ SHOWN_BUDGETS = 20
 
 
 def _accounts(tenant: Tenant) -> list[Account]:
-    """The live account first."""
+    """Return the live account first."""
     return sorted(tenant.accounts.all(), key=lambda account: account.mode)
 
 
@@ -50,7 +50,7 @@ def _credits(tenant: Tenant) -> dict[str, Any]:
 
 
 def balance_by_day(account: Account, *, zone: ZoneInfo, days: int = CHART_DAYS) -> tuple[list[str], list[int]]:
-    """The balance at the end of each of the last days of `zone`, and now; in one query, each by an index."""
+    """Return the balance at the end of each of the last days of `zone`, and now; in one query, each by an index."""
     today = timezone.now().astimezone(zone).date()
     shown = [today - timedelta(days=back) for back in range(days - 1, -1, -1)]
     ends = [datetime(day.year, day.month, day.day, tzinfo=zone) for day in shown[1:]]

@@ -184,7 +184,7 @@ class RefundAdmin(BookAdmin):
 
     @display(description=_("Charge refunded in full"))
     def shown_full(self, refund: Refund) -> str:
-        """Whether nothing of the charge was left; the column of that name says only how the request was worded."""
+        """Return whether nothing of the charge was left; the column of that name says only how the request was worded."""
         return str(_("Yes") if refund.total_after >= refund.charge.credits else _("No"))
 
     @display(description=_("Reason"))

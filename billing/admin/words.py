@@ -52,12 +52,12 @@ def charge_in_words(charge: Charge | None) -> str:
 
 
 def description_in_words(description: str) -> str:
-    """The description of an entry; what a person wrote stays as it is."""
+    """Return the description of an entry; what a person wrote stays as it is."""
     return str(DESCRIPTIONS.get(description) or ERRORS.get(description) or description) or "–"
 
 
 def error_in_words(code: str) -> str:
-    """An error code such as `upstream_error` or `status_503`; an unknown code stays as it is."""
+    """Return an error code such as `upstream_error` or `status_503`; an unknown code stays as it is."""
     if code.startswith("status_"):
         return _("The provider answered with status %(status)s") % {"status": code.removeprefix("status_")}
     return str(ERRORS.get(code, code))

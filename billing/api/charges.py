@@ -58,7 +58,7 @@ def charge_answer(result: services.ChargeResult) -> dict[str, Any]:
 
 
 def rejection(error: WauleError) -> dict[str, Any]:
-    """The error body of one charge of a batch that was not made."""
+    """Return the error body of one charge of a batch that was not made."""
     rejections.note(error.code)
     return error_handler.shape(error) | CHARGE_REFUSED
 
@@ -122,7 +122,7 @@ class ChargeViewSet(InternalViewSet):
 
 
 def batch_item(given: Any) -> services.BatchItem:
-    """One item of a batch; what is wrong with it is that item's 400."""
+    """Return one item of a batch; what is wrong with it is that item's 400."""
     if not isinstance(given, dict):
         raise InvalidRequest.of_field("charges", _("Send an object for each charge."))
     fields = CHARGE.run_validation(given)

@@ -118,6 +118,6 @@ class HoldViewSet(InternalViewSet):
 
 
 def has_body(request: Request) -> bool:
-    """Whether anything was sent: the endings of a hold need no body."""
+    """Return whether anything was sent: the endings of a hold need no body."""
     meta = request.META
     return meta.get("CONTENT_LENGTH") not in (None, "", "0") or "HTTP_TRANSFER_ENCODING" in meta

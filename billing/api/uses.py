@@ -79,7 +79,7 @@ WIRE_USE = WIRE_INPUTS | {
 
 
 def target_of(fields: dict[str, Any]) -> Principal:
-    """Whose account it is. That a key is the tenant's is checked where the tenant is looked up.
+    """Return whose account it is. That a key is the tenant's is checked where the tenant is looked up.
 
     Raises:
         InvalidRequest: `apiKeyId` cannot be a key of this target.
@@ -112,14 +112,14 @@ def usage_record(use: Use | Posted) -> dict[str, Any]:
 
 
 def plain_number(value: Decimal | None) -> int | float | None:
-    """A duration as JSON writes it: 5, not 5.0."""
+    """Return a duration as JSON writes it: 5, not 5.0."""
     if value is None:
         return None
     return int(value) if value == value.to_integral_value() else float(value)
 
 
 def priced(use: Use) -> dict[str, Any]:
-    """The price snapshot and what it says in words."""
+    """Return the price snapshot and what it says in words."""
     steps = pricing.steps_from_json(use.snapshot["steps"])
     rule = use.snapshot["rule"]
     return {

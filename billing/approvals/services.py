@@ -60,7 +60,7 @@ def register(kind: ApprovalRequest.Kind, operation: Operation) -> None:
 
 
 def is_needed(credits: int) -> bool:
-    """Whether moving so many credits in the admin takes two persons."""
+    """Return whether moving so many credits in the admin takes two persons."""
     return 0 < settings.APPROVAL_ABOVE_CREDITS < abs(credits)
 
 
@@ -82,7 +82,7 @@ def ask(
     idempotency_key: str,
     account_id: int | None = None,
 ) -> ApprovalRequest:
-    """Keeps a request until a second person decides. Asked again with its key, it is the first one.
+    """Keep a request until a second person decides. Asked again with its key, it is the first one.
 
     Raises:
         InvalidRequest: no reason. IdempotencyKeyReused: the key asked for something else.
@@ -112,12 +112,12 @@ def ask(
 
 
 def may_decide(row: ApprovalRequest, user: User) -> bool:
-    """Whether this person may approve or reject it now."""
+    """Return whether this person may approve or reject it now."""
     return row.state == State.PENDING and row.expires_at > database_now() and _refusal(row, user) is None
 
 
 def approve(*, request_id: UUID, approver: User) -> tuple[ApprovalRequest, Any]:
-    """Approves and does it, once. Returns the request as it is then, and what is for the approver's eyes alone.
+    """Approve and do it, once. Return the request as it is then, and what is for the approver's eyes alone.
 
     Raises:
         NotFound; ApprovalOver: decided or expired already; OwnRequest, ApproverLacksPermission, AskerLacksPermission.
@@ -129,7 +129,7 @@ def approve(*, request_id: UUID, approver: User) -> tuple[ApprovalRequest, Any]:
 
 
 def reject(*, request_id: UUID, approver: User, reason: str) -> ApprovalRequest:
-    """Refuses it for good.
+    """Reject it for good.
 
     Raises:
         as `approve`; InvalidRequest: no reason.
@@ -173,7 +173,7 @@ def _has_permission(row: ApprovalRequest, user_id: Any) -> bool:
 
 
 def execute(row: ApprovalRequest, *, after_crash: bool = False) -> tuple[ApprovalRequest, Any]:
-    """Does what was approved and notes what came of it. Both persons must still be allowed to do it."""
+    """Do what was approved and note what came of it. Both persons must still be allowed to do it."""
     operation = OPERATIONS[row.kind]
     execution, problem = Execution({}), ""
     if not all(_has_permission(row, each) for each in (row.asked_by_id, row.decided_by_id)):
@@ -201,7 +201,7 @@ def _finish(request_id: UUID, result: dict[str, Any], problem: str) -> ApprovalR
 
 
 def asker_of(row: ApprovalRequest) -> str:
-    """Who acts in the ledger: whoever asked. Who approved is in the audit log, and with the request."""
+    """Return who acts in the ledger: whoever asked. Who approved is in the audit log, and with the request."""
     assert row.asked_by is not None, "an approval without an asker is not executed"
     return actor_name(row.asked_by)
 
@@ -210,7 +210,7 @@ def asker_of(row: ApprovalRequest) -> str:
 
 
 def look_after() -> None:
-    """Expires what nobody decided in time, and finishes what a crash has cut off."""
+    """Expire what nobody decided in time, and finish what a crash has cut off."""
     now = database_now()
     overdue = ApprovalRequest.objects.filter(state=State.PENDING, expires_at__lte=now)
     for request_id in list(overdue.order_by("expires_at").values_list("id", flat=True)[:MAX_AT_ONCE]):

@@ -19,7 +19,7 @@ BATCH_ACCOUNTS = 200  # closed by one transaction
 
 
 def close_accounts(archive: LedgerArchive, path: Path) -> None:
-    """Signs the closing balance of each account of the file that has none yet."""
+    """Sign the closing balance of each account of the file that has none yet."""
     blocks: list[Block] = []
     last: Block | None = None
     for block, _lines in Reader(path).blocks():
@@ -76,7 +76,7 @@ def _insert_closings(archive: LedgerArchive, blocks: list[Block]) -> None:
 
 
 def delete_entries(archive: LedgerArchive, path: Path) -> int:
-    """Deletes the entries that the file holds, of accounts that are closed. Returns how many there were."""
+    """Delete the entries that the file holds, of accounts that are closed. Return how many there were."""
     closed = dict(archive.closings.values_list("account_id", "hash"))
     deleted, ids = 0, []
     for block, lines in Reader(path).blocks():
@@ -91,6 +91,6 @@ def delete_entries(archive: LedgerArchive, path: Path) -> int:
 
 @durable
 def _delete_batch(ids: list[int], until: datetime) -> int:
-    """The trigger lets those go that a closing covers, and no other (migration 0017)."""
+    """Return the trigger lets those go that a closing covers, and no other (migration 0017)."""
     with window(PURGE, before=until):
         return QuerySet(LedgerEntry).filter(id__in=ids)._raw_delete(using="default")

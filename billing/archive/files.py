@@ -106,7 +106,7 @@ class BrokenArchive(InvalidRequest):
 
 
 def is_moved(entry: LedgerEntry, *, last_seq: int) -> bool:
-    """Whether the entry goes into the file and leaves the ledger.
+    """Return whether the entry goes into the file and leaves the ledger.
 
     What else somebody needs stays: the month's last entry, on which the next ones stand; grants, whose keys answer
     repeated calls; entries of refunds and redeemed codes, which name them; what names a person.
@@ -189,7 +189,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Writes a small file as the archive is written: whole or not at all."""
+    """Write a small file as the archive is written: whole or not at all."""
     part = path.with_name(path.name + ".part")
     part.unlink(missing_ok=True)
     with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE_FILE), "w", encoding="utf-8") as file:
@@ -222,7 +222,7 @@ class Reader:
     totals: Totals = field(default_factory=Totals)
 
     def blocks(self) -> Iterator[tuple[Block, list[Line]]]:
-        """Each account, in pieces: its block, which is complete with the last piece, and some of its entries.
+        """Yield each account, in pieces: its block, which is complete with the last piece, and some of its entries.
 
         Raises:
             BrokenArchive: the file is cut off, or an entry does not follow from the one before it.
@@ -234,7 +234,7 @@ class Reader:
             raise BrokenArchive(self.path, f"{type(error).__name__}: {error}") from error
 
     def lines_of(self, account_id: int) -> Iterator[Line]:
-        """The entries of one account; those of others are passed over unread.
+        """Yield the entries of one account; those of others are passed over unread.
 
         Raises:
             BrokenArchive: as `blocks`.
@@ -308,7 +308,7 @@ class Reader:
 
 
 def hash_of(account_id: int, line: Line, *, before: str, texts: tuple[str, str]) -> str:
-    """What the entry's hash has to be after the entry with the hash `before`; `texts` are description and actor."""
+    """Return what the entry's hash has to be after the entry with the hash `before`; `texts` are description and actor."""
     return entry_hash(
         before=before,
         account_id=account_id,

@@ -26,7 +26,7 @@ logger = structlog.get_logger(__name__)
 
 
 def bucket() -> Any:
-    """The platform's bucket, which belongs to a room beside this one."""
+    """Return the platform's bucket, which belongs to a room beside this one."""
     return importlib.import_module(settings.LEDGER_ARCHIVE_BUCKET)
 
 
@@ -34,7 +34,7 @@ def bucket() -> Any:
 
 
 def here(archive: LedgerArchive) -> Path | None:
-    """The file in LEDGER_ARCHIVE_DIR, where it lies there and is the one that was signed."""
+    """Return the file in LEDGER_ARCHIVE_DIR, where it lies there and is the one that was signed."""
     if not settings.LEDGER_ARCHIVE_DIR:
         return None
     path = Path(settings.LEDGER_ARCHIVE_DIR) / archive.file
@@ -53,7 +53,7 @@ def _hash_of(path: str, _changed_ns: int, _inode: int) -> str:
 
 
 def at_hand(archive: LedgerArchive) -> Path | None:
-    """The file, for reading its entries now; fetched from the bucket into LEDGER_ARCHIVE_DIR where it lies there alone.
+    """Return the file, for reading its entries now; fetched from the bucket into LEDGER_ARCHIVE_DIR where it lies there alone.
 
     None: it is not here, too large to wait for, or not what was signed.
     """
@@ -90,7 +90,8 @@ def _fetch(archive: LedgerArchive, copy: LedgerArchiveCopy) -> Path | None:
 
 
 def entries_of(path: Path, account_id: int, stored: Iterable[LedgerEntry]) -> Iterator[LedgerEntry]:
-    """The month's entries of one account in order: those that stayed as the ledger has them (`stored`), the others by the file.
+    """Yield the month's entries of one account in order: those that stayed as the ledger has them (`stored`), the others by the
+    file.
 
     Raises:
         BrokenArchive.
@@ -125,13 +126,13 @@ def _entry(account_id: int, line: Line, description: str, actor: str) -> LedgerE
 
 
 def copy_of(archive: LedgerArchive) -> LedgerArchiveCopy | None:
-    """Its copy in the bucket of the settings."""
+    """Return its copy in the bucket of the settings."""
     name = bucket().name()
     return next((copy for copy in archive.copies.all() if copy.bucket == name), None) if name else None
 
 
 def copy_to_bucket(*, directory: Path, actor: str) -> list[str]:
-    """Copies every archived month that is not there yet into the platform's bucket, and reads each back. Their names.
+    """Copy every archived month that is not there yet into the platform's bucket, and reads each back. Their names.
 
     Raises:
         InvalidState: there is no bucket for it; a file is not in the directory, or changed on its way. BucketProblem.

@@ -59,7 +59,7 @@ class Result:
 def archive_ledger(
     *, before: str, directory: Path, actor: str, dry_run: bool = False, progress: Progress = lambda done, total: None
 ) -> dict[str, Any]:
-    """Archives every month before `before` (YYYY-MM, in BILLING_TIME_ZONE), oldest first, into files in `directory`.
+    """Archive every month before `before` (YYYY-MM, in BILLING_TIME_ZONE), oldest first, into files in `directory`.
 
     Raises:
         NotConfigured: LEDGER_SIGNING_KEYS is missing. InvalidRequest: the month is none, or too young.
@@ -98,7 +98,7 @@ def _month_number(text: str) -> int:
 
 
 def _open_months() -> list[int]:
-    """The months to look at, oldest first: the newest archived one where it was not finished, and those after it."""
+    """Return the months to look at, oldest first: the newest archived one where it was not finished, and those after it."""
     newest = LedgerArchive.objects.order_by("-until").first()
     if newest is None:
         first = LedgerEntry.objects.aggregate(first=Min("created_at"))["first"]
@@ -109,7 +109,7 @@ def _open_months() -> list[int]:
 
 
 def _has_rest(archive: LedgerArchive) -> bool:
-    """Whether an account of the month is not closed yet, or an entry that was moved is still there."""
+    """Return whether an account of the month is not closed yet, or an entry that was moved is still there."""
     if archive.closings.count() < archive.accounts:
         return True
     with connection.cursor() as cursor:
@@ -154,7 +154,7 @@ def _archive_month(number: int, directory: Path, actor: str, result: Result) -> 
 
 
 def check_file(archive: LedgerArchive, path: Path) -> None:
-    """Raises InvalidState where the file is not there, or not the one that was written."""
+    """Check that raises InvalidState where the file is not there, or not the one that was written."""
     if not path.is_file():
         raise InvalidState(
             _("%(file)s is not in %(folder)s: name the directory that it was written to.")
@@ -170,12 +170,12 @@ def check_file(archive: LedgerArchive, path: Path) -> None:
 
 
 def manifest(archive: LedgerArchive) -> dict[str, Any]:
-    """What lies beside the file: the archive's row with its signature."""
+    """Return what lies beside the file: the archive's row with its signature."""
     return {**archive.signed(), "keyId": archive.key_id, "signature": archive.signature}
 
 
 def _write(path: Path, month: str, until: datetime) -> Any:
-    """Writes the file and reads it back. Returns its totals."""
+    """Write the file and read it back. Returns its totals."""
     writer = Writer(path, month=month, until=until)
     try:
         for account in _accounts():
@@ -200,7 +200,7 @@ def _accounts() -> Iterator[Account]:
 
 
 def _block(account: Account, until: datetime) -> Block | None:
-    """The account's entries up to `until` that no closing covers yet."""
+    """Return the account's entries up to `until` that no closing covers yet."""
     closing = LedgerClosing.objects.filter(account=account).order_by("-last_seq").first()
     first = closing.last_seq + 1 if closing else 1
     rows = LedgerEntry.objects.filter(account_id=account.id, created_at__lt=until, seq__gte=first)
@@ -212,7 +212,7 @@ def _block(account: Account, until: datetime) -> Block | None:
 
 
 def _checked_entries(block: Block) -> Iterator[LedgerEntry]:
-    """The entries in their order, each checked against the one before it: nothing that differs is archived."""
+    """Yield the entries in their order, each checked against the one before it: nothing that differs is archived."""
     seq, balance, before = block.first_seq - 1, block.opening, block.opening_hash
     rows = LedgerEntry.objects.filter(account_id=block.account_id, seq__lte=block.last_seq).order_by("seq")
     while batch := list(rows.filter(seq__gt=seq)[:BATCH_ENTRIES]):

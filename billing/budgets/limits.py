@@ -57,7 +57,7 @@ class Standing:
 
 
 def zone_of(name: str) -> ZoneInfo:
-    """The zone of that name; BILLING_TIME_ZONE where nobody knows it."""
+    """Return the zone of that name; BILLING_TIME_ZONE where nobody knows it."""
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
@@ -82,7 +82,7 @@ def _dates(period: str, today: date) -> tuple[date, date]:
 
 
 def budgets_for(tenant_id: UUID, api_key_id: UUID | None, *, is_live: bool = True) -> list[Budget]:
-    """The active budgets that a use of this tenant, by this key, draws on; of test credits only the key's own."""
+    """Return the active budgets that a use of this tenant, by this key, draws on; of test credits only the key's own."""
     which = Q(api_key_id=api_key_id) if api_key_id else Q(pk__in=[])
     if is_live:
         which |= Q(api_key__isnull=True)
@@ -91,7 +91,7 @@ def budgets_for(tenant_id: UUID, api_key_id: UUID | None, *, is_live: bool = Tru
 
 
 def standings(*, tenant_id: UUID, api_key_id: UUID | None, account_id: int, is_live: bool, held: int) -> list[Standing]:
-    """How the budgets stand that a use of this tenant, by this key, draws on; `held` is what the account holds now."""
+    """Return how the budgets stand that a use of this tenant, by this key, draws on; `held` is what the account holds now."""
     budgets, now = budgets_for(tenant_id, api_key_id, is_live=is_live), database_now()
     return [standing_of(budget, account_id, now=now, held=held) for budget in budgets]
 
@@ -138,7 +138,7 @@ def standing_of(
     pending: PendingOf | None = None,
     keep: bool = False,
 ) -> Standing:
-    """How the budget stands at `now`; with `keep`, what was added up is remembered."""
+    """Return how the budget stands at `now`; with `keep`, what was added up is remembered."""
     starts_at, opens_at = period_of(budget.period, now, zone_of(budget.tenant.time_zone))
     used = _used(budget, account_id, starts_at, keep=keep)
     if budget.api_key_id:

@@ -21,7 +21,7 @@ PAUSE_HOURS = 1
 
 
 def pause_model(model: AIModel, *, reason: str) -> None:
-    """Switches a model off for PAUSE_HOURS because its provider does not know it. One that is off already stays as it is."""
+    """Switch a model off for PAUSE_HOURS because its provider does not know it. One that is off already stays as it is."""
     row = AIModel.objects.filter(pk=model.pk, is_active=True).first()
     if row is not None:
         until = timezone.now() + timedelta(hours=PAUSE_HOURS)
@@ -29,12 +29,12 @@ def pause_model(model: AIModel, *, reason: str) -> None:
 
 
 def gone_models(now: datetime) -> QuerySet[AIModel]:
-    """The models that are paused because their provider does not know them."""
+    """Return the models that are paused because their provider does not know them."""
     return AIModel.objects.filter(is_active=False, disabled_by=PROVIDER, disabled_until__gt=now)
 
 
 def ending_models(now: datetime) -> QuerySet[AIModel]:
-    """The models that are switched on and end within MODEL_ENDS_DAYS, or have ended; the next one first."""
+    """Return the models that are switched on and end within MODEL_ENDS_DAYS, or have ended; the next one first."""
     return AIModel.objects.filter(is_active=True, retires_at__lte=last_warned_day(now)).order_by("retires_at", "model_id")
 
 
@@ -52,7 +52,7 @@ def switch_model(
     request: Any = None,
     expected_version: str | None = None,
 ) -> AIModel:
-    """Switches a model on, or off with a reason that refused callers are told, where `until` is given only until then.
+    """Switch a model on, or off with a reason that refused callers are told, where `until` is given only until then.
 
     Raises:
         Conflict: the switch was moved since the caller read `expected_version`.

@@ -40,13 +40,13 @@ class Change:
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """The names whose values are not the same, each with its old and new value; None where it is not there."""
+    """Return the names whose values are not the same, each with its old and new value; None where it is not there."""
     names = [*new, *(name for name in old if name not in new)]
     return {name: (old.get(name), new.get(name)) for name in names if old.get(name) != new.get(name)}
 
 
 def compare(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Change]:
-    """What became of the catalog `old` in `new`; both as a catalog file says them."""
+    """Return what became of the catalog `old` in `new`; both as a catalog file says them."""
     found: list[Change] = []
     for section, kind in _KINDS:
         before = {_name(kind, entry): _facts(entry) for entry in old.get(section, [])}
@@ -68,7 +68,7 @@ def _name(kind: str, entry: Mapping[str, Any]) -> str:
 
 
 def _facts(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """The entry's fields, its rows each under a name of their own."""
+    """Return the entry's fields, its rows each under a name of their own."""
     facts = {name: value for name, value in entry.items() if name not in ("scope", "prices", "permissions")}
     for row in entry.get("prices", []):
         label = f"{row['dimension']} {row.get('value', '')}".strip()

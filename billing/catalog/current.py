@@ -66,11 +66,11 @@ class Catalog:
     rows: dict[UUID, AIModel] = field(default_factory=dict, repr=False)  # the models whole; `row_of` gives them
 
     def row_of(self, model: ModelInfo) -> AIModel:
-        """The model's row as this catalog has it, a copy of one's own."""
+        """Return the model's row as this catalog has it, a copy of one's own."""
         return copy.copy(self.rows[model.id])
 
     def model(self, text: str) -> ModelInfo:
-        """The model whose id of ours, or whose provider's name, is `text`.
+        """Return the model whose id of ours, or whose provider's name, is `text`.
 
         Where that one has ended and is served by its replacement: the replacement.
 
@@ -81,7 +81,7 @@ class Catalog:
         return self.serving(self._named_model(text))
 
     def serving(self, model: ModelInfo) -> ModelInfo:
-        """Who serves a model: its replacement from the day on that it ends, where the operator wants that; else itself."""
+        """Return who serves a model: its replacement from the day on that it ends, where the operator wants that; else itself."""
         for _step in range(MAX_REPLACEMENTS):
             if not model.serve_replacement or not model.is_retired(timezone.now()):
                 break
@@ -92,7 +92,7 @@ class Catalog:
         return model
 
     def served_by(self, model: ModelInfo, now: datetime) -> Iterator[ModelInfo]:
-        """The models that have ended and that this one serves."""
+        """Yield the models that have ended and that this one serves."""
         for other in self.models.values():
             if other.serve_replacement and other.is_retired(now) and self.serving(other) is model:
                 yield other
@@ -117,7 +117,7 @@ class Catalog:
         return named[0]
 
     def named(self, text: str) -> tuple[ModelInfo, ...]:
-        """Every model whose id of ours, or whose provider's name, is `text`: at least one.
+        """Return every model whose id of ours, or whose provider's name, is `text`: at least one.
 
         Raises:
             ModelNotFound.
@@ -125,7 +125,7 @@ class Catalog:
         return (self.model(text),) if len(self.by_name.get(text, ())) < 2 else tuple(map(self.serving, self.by_name[text]))
 
     def rule_for(self, *, model: ModelInfo | None, node_type: str, module_type: str) -> Rule | None:
-        """The active rule of the most specific scope; None where no scope has any rule at all.
+        """Return the active rule of the most specific scope; None where no scope has any rule at all.
 
         Raises:
             PriceNotConfigured: there are rules, and all of them are switched off: not for sale.
@@ -139,7 +139,7 @@ class Catalog:
         return None
 
     def permission_for(self, level: str, *, model: ModelInfo | None, node_type: str, module_type: str) -> Permission | None:
-        """The row of the most specific scope for `level`; None where there is none: allowed and paid."""
+        """Return the row of the most specific scope for `level`; None where there is none: allowed and paid."""
         for scope in scopes_of(model, node_type, module_type):
             if (permission := self.permissions.get((level, scope))) is not None:
                 return permission
@@ -147,7 +147,7 @@ class Catalog:
 
 
 def scopes_of(model: ModelInfo | None, node_type: str, module_type: str) -> list[str]:
-    """The scopes that a use falls under, the most specific first: node type, module type, model."""
+    """Return the scopes that a use falls under, the most specific first: node type, module type, model."""
     scopes = []
     if node_type.strip():
         scopes.append(scope_of(node_type=node_type))
@@ -163,7 +163,7 @@ _kept: Catalog | None = None
 
 
 def current_catalog(version: int | None = None) -> Catalog:
-    """The catalog that holds now. `version`, where the caller has just read it, spares a query."""
+    """Return the catalog that holds now. `version`, where the caller has just read it, spares a query."""
     global _kept
     if version is None:
         version = _current_version()
@@ -186,18 +186,18 @@ def _current_version() -> int:
 
 
 def kept_catalog() -> Catalog:
-    """The catalog that was read last. Whoever goes by it lets the database check that its version is still current."""
+    """Return the catalog that was read last. Whoever goes by it lets the database check that its version is still current."""
     return _kept or current_catalog()
 
 
 def forget_catalog() -> None:
-    """Drops what is kept in memory, for tests that roll their changes back."""
+    """Drop what is kept in memory, for tests that roll their changes back."""
     global _kept
     _kept = None
 
 
 def load_catalog() -> Catalog:
-    """The catalog as the tables hold it; inside a transaction, also what that may still take back."""
+    """Return the catalog as the tables hold it; inside a transaction, also what that may still take back."""
     # The number is read first: rows changed after it make a newer number, and with it another reading.
     version = _current_version()
     rows = list(AIModel.objects.all())

@@ -53,7 +53,7 @@ class CatalogRow(models.Model):
 
 
 def raise_catalog_version() -> None:
-    """Makes every process read the catalog anew. Call it after a bulk change of catalog rows.
+    """Make every process read the catalog anew. Call it after a bulk change of catalog rows.
 
     The number is a time in microseconds, so that a restored or rolled-back database never names another catalog by a
     number that some process remembers.
@@ -226,7 +226,7 @@ class BillingRule(CatalogRow):
 
 
 def scope_of(*, model_pk: Any = None, node_type: str = "", module_type: str = "") -> str:
-    """The one text that names a scope: trimmed and in lower case, as scopes are compared."""
+    """Return the one text that names a scope: trimmed and in lower case, as scopes are compared."""
     if node_type.strip():
         return f"node:{node_type.strip().lower()}"
     if module_type.strip():

@@ -45,7 +45,7 @@ class Offer:
 
 
 def offer_of(catalog: Catalog, use: UsageRequest) -> Offer | None:
-    """The offer for `use` (its metadata is of no concern); None where it is refused or free, or its model has ended."""
+    """Return the offer for `use` (its metadata is of no concern); None where it is refused or free, or its model has ended."""
     offer = _offer_of(catalog, use if use.metadata is None else replace(use, metadata=None), settings.BILLING_DEFAULT_PRICES)
     if offer is not None and offer.ending is not None and offer.ending.is_retired(datetime.now(UTC)):
         return None
@@ -104,7 +104,7 @@ def _is_plain(catalog: Catalog, level: Level, model: ModelInfo | None, use: Usag
 
 
 def price_of(catalog: Catalog, use: UsageRequest, model: ModelInfo | None) -> tuple[pricing.Rule | None, pricing.Quote]:
-    """The rule and what it makes of the use; the rule is None where the default price took its place.
+    """Return the rule and what it makes of the use; the rule is None where the default price took its place.
 
     Raises:
         a PricingError.
@@ -119,7 +119,7 @@ def price_of(catalog: Catalog, use: UsageRequest, model: ModelInfo | None) -> tu
 
 
 def use_to_json(use: UsageRequest) -> dict[str, Any]:
-    """The inputs of the price and the scopes it was looked up by."""
+    """Return the inputs of the price and the scopes it was looked up by."""
     return pricing.inputs_to_json(use.inputs()) | {
         name: value for name, value in (("nodeType", use.node_type), ("moduleType", use.module_type)) if value
     }
@@ -134,7 +134,7 @@ def snapshot(rule: pricing.Rule | None, steps: tuple[pricing.Step, ...], catalog
 
 
 def description_of(model: ModelInfo | None, node_type: str, module_type: str) -> str:
-    """What the ledger says where a use has no operation."""
+    """Return what the ledger says where a use has no operation."""
     return model.name if model else node_type or module_type
 
 

@@ -23,7 +23,7 @@ _MADE = (AIModel.Type.IMAGE_GENERATION, AIModel.Type.VIDEO_GENERATION, AIModel.T
 
 
 def services_of(model: AIModel) -> tuple[str, ...]:
-    """The services whose lists should have this model: the one that is asked for it, and the one behind the gateway."""
+    """Return the services whose lists should have this model: the one that is asked for it, and the one behind the gateway."""
     uses_gateway = settings.AI_SERVICE_MODE == "gateway"
     if model.gateway_endpoint == AIModel.Endpoint.SORA_CHAT if uses_gateway else model.provider == "sora":
         return ("sora",)
@@ -32,35 +32,35 @@ def services_of(model: AIModel) -> tuple[str, ...]:
 
 
 def names_of(model: AIModel) -> list[str]:
-    """What a model is called where it is asked for: by its variants, where it has some."""
+    """Return what a model is called where it is asked for: by its variants, where it has some."""
     return sorted(variant_names(model.options)) or [model.model_id]
 
 
 def sold_by(service: str) -> Sold:
-    """The models that are on and for which this service is asked."""
+    """Return the models that are on and for which this service is asked."""
     rows = AIModel.objects.filter(is_active=True, type__in=_MADE)
     return {name: row for row in rows if service in services_of(row) for name in names_of(row)}
 
 
 def known_names() -> set[str]:
-    """Every name of every model in the catalog, on or off."""
+    """Return every name of every model in the catalog, on or off."""
     return {name for row in AIModel.objects.all() for name in (row.model_id, *names_of(row))}
 
 
 def keep(service: str, listed: Listed) -> None:
-    """Remembers a service's list. An empty one proves nothing, and is not kept."""
+    """Remember a service's list. An empty one proves nothing, and is not kept."""
     if listed:
         ProviderList.objects.update_or_create(service=service, defaults={"names": dict(listed), "listed_at": timezone.now()})
 
 
 def ends_sooner(model: AIModel, name: str, listed: Listed) -> str:
-    """The day on which the service ends the model, where the catalog does not know it, or has a later one."""
+    """Return the day on which the service ends the model, where the catalog does not know it, or has a later one."""
     day = listed.get(name, "")
     return day if day and (model.retires_at is None or day < model.retires_at.isoformat()) else ""
 
 
 def warnings(models: Iterable[AIModel], now: datetime) -> list[str]:
-    """What customers of these models will meet, or meet already: one sentence for each thing."""
+    """Return what customers of these models will meet, or meet already: one sentence for each thing."""
     kept = ProviderList.objects.filter(listed_at__gte=now - timedelta(days=LIST_DAYS))
     lists: dict[str, Listed] = {row.service: row.names for row in kept}
     rows = list(models)
@@ -107,7 +107,7 @@ def _unserved(model: AIModel) -> Iterator[str]:
 
 
 def some(names: Iterable[str]) -> str:
-    """The first names, and how many more there are."""
+    """Return the first names, and how many more there are."""
     ordered = sorted(names)
     more = len(ordered) - MAX_NAMED
     return ", ".join(ordered[:MAX_NAMED]) + (_(" and %(count)s more") % {"count": more} if more > 0 else "")

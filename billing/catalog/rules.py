@@ -13,7 +13,7 @@ from billing.catalog.models import BillingPrice, BillingRule, ModelPermission, r
 
 
 def rule_of(row: BillingRule, prices: Iterable[BillingPrice]) -> pricing.Rule:
-    """The rule that `row` and its `prices` spell, with the rows in the order given."""
+    """Return the rule that `row` and its `prices` spell, with the rows in the order given."""
     return pricing.Rule(
         id=row.pk,
         name=row.name,
@@ -40,7 +40,7 @@ def rule_of(row: BillingRule, prices: Iterable[BillingPrice]) -> pricing.Rule:
 
 
 def check(row: BillingRule, prices: Iterable[BillingPrice]) -> None:
-    """Refuses a rule that cannot work, or whose scope another rule has.
+    """Reject a rule that cannot work, or whose scope another rule has.
 
     Raises:
         ValidationError: by field of `row`; what is wrong with a price row is said under `prices`.
@@ -54,7 +54,7 @@ def check(row: BillingRule, prices: Iterable[BillingPrice]) -> None:
 
 
 def check_scope(row: BillingRule | ModelPermission) -> None:
-    """Refuses a row that does not name exactly one scope, and a second rule of one scope.
+    """Reject a row that does not name exactly one scope, and a second rule of one scope.
 
     Raises:
         ValidationError: see above.
@@ -73,7 +73,7 @@ def check_scope(row: BillingRule | ModelPermission) -> None:
 
 
 def mark_changed(rule: BillingRule) -> None:
-    """Gives a rule whose fields or prices were changed its next version."""
+    """Give a rule whose fields or prices were changed its next version."""
     BillingRule.objects.filter(pk=rule.pk).update(version=F("version") + 1, updated_at=timezone.now())
     raise_catalog_version()
     rule.refresh_from_db(fields=["version", "updated_at"])

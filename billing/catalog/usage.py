@@ -32,7 +32,7 @@ class UsageRequest:
     metadata: dict[str, Any] | None = None
 
     def inputs(self) -> Inputs:
-        """What its price depends on."""
+        """Return what its price depends on."""
         return Inputs(
             quantity=self.quantity,
             duration=self.duration,
@@ -43,7 +43,7 @@ class UsageRequest:
         )
 
     def resolved(self, catalog: Catalog) -> ModelInfo | None:
-        """The model it names, if it names one.
+        """Return the model it names, if it names one.
 
         Raises:
             ModelNotFound, InvalidRequest: as `Catalog.model`.
@@ -51,7 +51,7 @@ class UsageRequest:
         return catalog.model(self.model) if self.model else None
 
     def fingerprint(self, catalog: Catalog, **others: Any) -> str:
-        """What makes two bodies the same: every field, whichever of the model's two names was used."""
+        """Return what makes two bodies the same: every field, whichever of the model's two names was used."""
         try:
             model = self.resolved(catalog)
             use = replace(self, model=str(model.id)) if model else self
@@ -75,7 +75,7 @@ def unknown_key(key: str | UUID) -> InvalidRequest:
 
 
 def check_names_something(use: UsageRequest) -> None:
-    """Raises InvalidRequest if nothing names what is used."""
+    """Raise InvalidRequest if nothing names what is used."""
     if not (use.model or use.node_type.strip() or use.module_type.strip()):
         raise InvalidRequest.of_field("modelId", _("Give modelId, nodeType or moduleType."))
 

@@ -24,14 +24,14 @@ class Balance:
 
 
 def balance_of(account_id: int) -> Balance:
-    """The figures of now: a hold past its time no longer counts, whether or not anybody has ended it."""
+    """Return the figures of now: a hold past its time no longer counts, whether or not anybody has ended it."""
     found = balance_and_held("account", account_id)
     assert found, "accounts are never deleted"
     return Balance(found[0] - found[1], found[1])
 
 
 def find_balance(target: Principal) -> Balance:
-    """The same of a target's live account, in one query.
+    """Return the same of a target's live account, in one query.
 
     Raises:
         TargetNotFound: nobody has this id.
@@ -44,7 +44,7 @@ def find_balance(target: Principal) -> Balance:
 
 
 def balance_at(account_id: int, timestamp: datetime) -> int:
-    """The ledger's balance at `timestamp`, inclusive; holds are no entries.
+    """Return the ledger's balance at `timestamp`, inclusive; holds are no entries.
 
     Raises:
         InvalidRequest: the timestamp lies within an archived month.
@@ -58,7 +58,7 @@ def balance_at(account_id: int, timestamp: datetime) -> int:
 
 
 def balances_before(account_id: int, timestamps: Sequence[datetime]) -> list[int]:
-    """The ledger's balance just before each of the moments, in one query: a look into the index for each."""
+    """Return the ledger's balance just before each of the moments, in one query: a look into the index for each."""
     if not timestamps:
         return []
     entries = LedgerEntry.objects.filter(account_id=OuterRef("id")).order_by("-created_at", "-seq").values("balance")
@@ -70,12 +70,12 @@ def balances_before(account_id: int, timestamps: Sequence[datetime]) -> list[int
 
 
 def used_since(account_id: int, starts: Sequence[datetime], *, until: datetime) -> list[int]:
-    """The credits that uses took, less what refunds gave back, from each of the moments to before `until`."""
+    """Return the credits that uses took, less what refunds gave back, from each of the moments to before `until`."""
     return used_within([account_id], [(start, until) for start in starts])[account_id]
 
 
 def used_within(account_ids: Sequence[int], windows: Sequence[tuple[datetime, datetime]]) -> dict[int, list[int]]:
-    """The same for several accounts, in each of the windows (the end exclusive), in two queries.
+    """Return the same for several accounts, in each of the windows (the end exclusive), in two queries.
 
     Exact, and as quick for a million uses as for one: what the balance lost, and what was granted meanwhile. Only single
     entries are looked up, and the rare kinds read.
@@ -116,7 +116,9 @@ def _granted_since(balances: dict[int, tuple[int | None, list[int]]], since: dat
 
 
 def first_entry_id(timestamp: datetime) -> int:
-    """The lowest number from which on entries were made at `timestamp` or later, by halving; numbers follow time closely."""
+    """Return the lowest number from which on entries were made at `timestamp` or later, by halving; numbers follow time
+    closely.
+    """
     ends = LedgerEntry.objects.aggregate(low=Min("id"), high=Max("id"))
     low, high = ends["low"] or 1, (ends["high"] or 0) + 1
     while low < high:

@@ -130,12 +130,12 @@ Signed = LedgerArchive | LedgerClosing
 
 
 def sign(row: Signed) -> None:
-    """Signs the row with the newest key. Raises NotConfigured where there is none."""
+    """Sign the row with the newest key. Raises NotConfigured where there is none."""
     row.key_id, row.signature = signatures.sign(row.signed())
 
 
 def signature_problem(row: Signed) -> str | None:
-    """What is wrong with the row's signature, or None."""
+    """Return what is wrong with the row's signature, or None."""
     return signatures.problem(row.signed(), key_id=row.key_id, signature=row.signature)
 
 
@@ -171,7 +171,7 @@ class ArchivedPart:
 
 
 def closing_that_cuts(account_id: int, *, last_before: int, timestamp: datetime) -> LedgerClosing | None:
-    """The closing in the middle of whose month `timestamp` lies: what stood there is known to the archive alone.
+    """Return the closing in the middle of whose month `timestamp` lies: what stood there is known to the archive alone.
 
     `last_before` is the number of the last entry of the ledger before the moment; 0: there is none.
     """
@@ -182,7 +182,7 @@ def closing_that_cuts(account_id: int, *, last_before: int, timestamp: datetime)
 
 
 def parts_between(account_id: int, first: int, last: int) -> list[ArchivedPart]:
-    """What the archive holds of the entries with the numbers above `first` up to `last`, whole months."""
+    """Return what the archive holds of the entries with the numbers above `first` up to `last`, whole months."""
     parts = []
     for closing in _closings(account_id).filter(first_seq__gt=first, last_seq__lte=last):
         here = LedgerEntry.objects.filter(
@@ -200,7 +200,7 @@ def last_closing(account_id: int) -> LedgerClosing | None:
 
 
 def archived_text(closing: LedgerClosing) -> str:
-    """What to say to somebody who asks for what only the archive knows."""
+    """Return what to say to somebody who asks for what only the archive knows."""
     return _("The entries of %(month)s are archived in %(file)s. Ask for the whole month, or read that file.") % {
         "month": closing.archive.month,
         "file": closing.archive.file,

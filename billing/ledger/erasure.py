@@ -25,7 +25,7 @@ Rewrite = Callable[[LedgerEntry], None]  # changes the entry's texts in memory
 
 @retried
 def rewrite_entries(account_id: int, rewrite: Rewrite) -> int:
-    """Applies `rewrite` to each entry of the account and computes the chain anew. Returns how many entries' texts changed.
+    """Apply `rewrite` to each entry of the account and compute the chain anew. Return how many entries' texts changed.
 
     Raises:
         InvalidState: an entry does not match its hash. Nothing was changed; `reconcile` says more.
@@ -65,18 +65,18 @@ def rewrite_entries(account_id: int, rewrite: Rewrite) -> int:
 
 @retried
 def rewrite_refunds(rows: "models.QuerySet[Refund]", **texts: Any) -> int:
-    """Sets `texts` (reason, actor, idempotency_key, fingerprint) of refunds."""
+    """Set `texts` (reason, actor, idempotency_key, fingerprint) of refunds."""
     with transaction.atomic(), window():
         return _past_the_manager(Refund).filter(id__in=rows.values("id")).update(**texts)
 
 
 def accounts_with(actors: Iterable[str]) -> list[int]:
-    """The accounts in whose ledgers one of these wrote. Reads the whole ledger: nothing else asks for it."""
+    """Return the accounts in whose ledgers one of these wrote. Reads the whole ledger: nothing else asks for it."""
     return list(LedgerEntry.objects.filter(actor__in=list(actors)).order_by().values_list("account_id", flat=True).distinct())
 
 
 def _past_the_manager(model: Any) -> "models.QuerySet[Any]":
-    """The model's own manager refuses every change."""
+    """Return the model's own manager refuses every change."""
     return models.QuerySet(model)
 
 

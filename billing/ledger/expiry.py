@@ -12,12 +12,12 @@ from billing.ledger.models import Hold
 
 
 def due_holds(now: datetime) -> QuerySet[Hold]:
-    """Holds that say `held` and reserve nothing at `now`."""
+    """Hold that say `held` and reserve nothing at `now`."""
     return Hold.objects.filter(_is_past(now), state=Hold.State.HELD)
 
 
 def open_holds(now: datetime) -> QuerySet[Hold]:
-    """Holds that reserve their credits at `now`."""
+    """Hold that reserve their credits at `now`."""
     return Hold.objects.filter(~_is_past(now), state=Hold.State.HELD)
 
 
@@ -26,10 +26,10 @@ def _is_past(now: datetime) -> Q:
 
 
 def due_sql(hold: str, now: str) -> str:
-    """The condition of `due_holds` for the table alias `hold`, at the SQL expression `now`."""
+    """Return the condition of `due_holds` for the table alias `hold`, at the SQL expression `now`."""
     return f"{hold}.state = 'held' AND NOT {hold}.is_pinned AND NOT {hold}.is_unknown AND {hold}.expires_at <= {now}"
 
 
 def due_of_account_sql(select: str, now: str) -> str:
-    """A subquery for `select` over the due holds `h` of the account `a`."""
+    """Return a subquery for `select` over the due holds `h` of the account `a`."""
     return f"(SELECT {select} FROM billing_hold AS h WHERE h.account_id = a.id AND {due_sql('h', now)})"  # noqa: S608

@@ -60,7 +60,9 @@ class Posted:
 def order_of(
     catalog: Catalog, target: Principal, use: UsageRequest, *, actor: str, idempotency_key: str | None, **others: Any
 ) -> Order | None:
-    """The order; None where only the long way will do. `others` are further fields of what an idempotency key stands for."""
+    """Return the order; None where only the long way will do. `others` are further fields of what an idempotency key stands
+    for.
+    """
     owner_id = parse_uuid(target.id) if IS_POSTGRESQL else None
     offer = offer_of(catalog, use) if owner_id is not None else None
     if offer is None:
@@ -161,7 +163,7 @@ _HOLDS = {kind: Prepared(_hold_sql(kind), _TO_HOLD) for kind in _OWNERS}
 
 
 def hold_with(kind: str, row: str, types: dict[str, str], *, only_if: str) -> Prepared:
-    """The statement of a hold that writes one more row: `row`, an INSERT whose SELECT reads `held` (id, now).
+    """Return the statement of a hold that writes one more row: `row`, an INSERT whose SELECT reads `held` (id, now).
 
     `only_if` is one more condition, `types` are the further parameters. `hold_by` runs it.
     """
@@ -207,7 +209,7 @@ _CAPTURE = Prepared(_CAPTURED.format(first="", only_with="", then=_ANSWER), _TO_
 
 
 def capture_with(locked: str, then: str, types: dict[str, str]) -> Prepared:
-    """The statement of a capture that goes with a row of others: it is made where `locked` finds and locks that row.
+    """Return the statement of a capture that goes with a row of others: it is made where `locked` finds and locks that row.
 
     `locked` is a SELECT that reads the account as `locked`, so that the account is locked first, as everywhere. `then`
     follows the CTEs, of which `moved` has the hold's columns. Run it with the hold's id, the charge's, the actor, and `types`.
@@ -297,7 +299,7 @@ def hold(order: Order, *, seconds: float, pinned: bool) -> Posted | None:
 
 
 def hold_by(statement: Prepared, order: Order, *further: Any, seconds: float, pinned: bool) -> Posted | None:
-    """The same by a statement of `hold_with`, with its further values."""
+    """Return the same by a statement of `hold_with`, with its further values."""
     row = statement.write(*_given(order), seconds, pinned, *further)
     return _posted(order, *row) if row else None
 

@@ -52,7 +52,7 @@ def entry_hash(
 
 
 def chained_hash(entry: LedgerEntry, *, before: str) -> str:
-    """The hash that `entry` has to have after the one with the hash `before`."""
+    """Return the hash that `entry` has to have after the one with the hash `before`."""
     return entry_hash(
         before=before,
         account_id=entry.account_id,
@@ -71,7 +71,7 @@ class Posting:
     """One transaction's view of some accounts. Made inside of it; nothing is written before `write`."""
 
     def __init__(self, account_ids: Iterable[int]) -> None:
-        """Locks the accounts, always in id order (mixed orders deadlock), and ends their holds that are past their time.
+        """Lock the accounts, always in id order (mixed orders deadlock), and end their holds that are past their time.
 
         A posting that is never written changes nothing.
         """
@@ -102,7 +102,7 @@ class Posting:
         idempotency_key: str | None = None,
         fingerprint: str = "",
     ) -> LedgerEntry:
-        """Moves `amount` (signed, not 0) and notes the entry.
+        """Move `amount` (signed, not 0) and note the entry.
 
         Raises:
             InsufficientCredits: less than -amount can be spent.
@@ -151,14 +151,14 @@ class Posting:
         self._charges.append(charge)
 
     def reserve(self, account: LockedAccount, credits: int) -> None:
-        """Sets credits of the account aside for a hold; a negative number frees what a hold had set aside."""
+        """Set credits of the account aside for a hold; a negative number frees what a hold had set aside."""
         account.held += credits
 
     def add_hold(self, hold: Hold) -> None:
         self._holds.append(hold)
 
     def end_hold(self, hold: Hold, state: Hold.State, *, at: datetime, released: int) -> None:
-        """Notes the end of a hold whose credits are no longer counted as held."""
+        """Note the end of a hold whose credits are no longer counted as held."""
         hold.state = state
         hold.ended_at = at
         hold.credits_released = released
@@ -169,7 +169,7 @@ class Posting:
         self._refunds.append(refund)
 
     def usage(self, account_id: int, day: Any, scope: str) -> DailyUsage:
-        """The counter of that day and scope, as it will be when the posting is written."""
+        """Return the counter of that day and scope, as it will be when the posting is written."""
         key = (account_id, day, scope)
         if key not in self._usage:
             found = None
@@ -179,13 +179,13 @@ class Posting:
         return self._usage[key]
 
     def load_usage(self, day: Any) -> None:
-        """Reads all counters of the day in one query, for a posting with many uses."""
+        """Read all counters of the day in one query, for a posting with many uses."""
         for counter in DailyUsage.objects.filter(account_id__in=self.accounts, day=day):
             self._usage.setdefault((counter.account_id, day, counter.scope), counter)
         self._loaded_day = day
 
     def new_holds(self, account_id: int) -> int:
-        """How many holds of this account will be written."""
+        """Return how many holds of this account will be written."""
         return sum(1 for hold in self._holds if hold.account_id == account_id)
 
     def unwritten(self, account_id: int, *, api_key_id: UUID | None) -> tuple[int, int]:
@@ -198,7 +198,7 @@ class Posting:
         return used, sum(hold.credits for hold in self._holds if is_meant(hold))
 
     def count_use(self, use: Charge | Hold, *, by: int) -> None:
-        """Counts a use that a permission row matched (`by` 1), or gives it back (-1)."""
+        """Count a use that a permission row matched (`by` 1), or give it back (-1)."""
         if use.counted_day is None:
             return
         counter = self.usage(use.account_id, use.counted_day, use.counted_scope)
@@ -208,7 +208,7 @@ class Posting:
         self._usage_changed.add((use.account_id, use.counted_day, use.counted_scope))
 
     def write(self) -> None:
-        """Writes everything, in a handful of statements however many rows there are."""
+        """Write everything, in a handful of statements however many rows there are."""
         book_rows.write(
             holds=self._holds,
             ended_holds=self._ended_holds,
@@ -237,7 +237,7 @@ class Posting:
 
 
 def database_now() -> datetime:
-    """The database's clock. SQLite has none of its own: it is this process's."""
+    """Return the database's clock. SQLite has none of its own: it is this process's."""
     if connection.vendor != "postgresql":
         return datetime.now(UTC)
     with connection.cursor() as cursor:

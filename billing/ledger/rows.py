@@ -54,7 +54,7 @@ _LOCK = Prepared(
 
 
 def lock(account_ids: Sequence[int]) -> tuple[list[LockedAccount], bool, datetime]:
-    """The accounts, in the order of the ids, whether one of them has a hold past its time, and the time of it.
+    """Return the accounts, in the order of the ids, whether one of them has a hold past its time, and the time of it.
 
     On SQLite the whole database is locked since the transaction began.
     """
@@ -93,7 +93,7 @@ _BALANCES = {
 
 
 def balance_and_held(whose: str, key: int | UUID) -> tuple[int, int] | None:
-    """The figures of now of one `account`, or of the live account of a `tenant` or `user`; None where there is none.
+    """Return the figures of now of one `account`, or of the live account of a `tenant` or `user`; None where there is none.
 
     A hold past its time is no longer held, whether or not anybody has ended it.
     """
@@ -121,7 +121,7 @@ def write(
     entries: list[LedgerEntry],
     accounts: list[LockedAccount],
 ) -> None:
-    """Inserts new rows, ends holds, and moves the accounts by a conditional update; gives the entries their ids.
+    """Insert new rows, end holds, and move the accounts by a conditional update; give the entries their ids.
 
     A row of an account that changed behind its lock stops the transaction.
     """
@@ -226,7 +226,7 @@ def _write_by_kind(
 
 
 def plain(value: Any) -> Any:
-    """A value as SQLite keeps it."""
+    """Return a value as SQLite keeps it."""
     if isinstance(value, dict):
         return json.dumps(value)
     if isinstance(value, UUID):
@@ -237,6 +237,6 @@ def plain(value: Any) -> Any:
 
 
 def timestamp(value: datetime | str | None) -> datetime | None:
-    """A timestamp as this database gives it, in UTC."""
+    """Return a timestamp as this database gives it, in UTC."""
     read = datetime.fromisoformat(value) if isinstance(value, str) else value
     return read.replace(tzinfo=UTC) if read is not None and read.tzinfo is None else read

@@ -19,7 +19,7 @@ CHARGE_ENTRY_WINDOW = timedelta(minutes=30)  # around a charge's own time; its e
 
 
 def open_holds_and_running(account_id: int, *, but: UUID | None = None) -> int:
-    """How many holds are open and generations run for this account's user; `unknown` outcomes do not count.
+    """Return how many holds are open and generations run for this account's user; `unknown` outcomes do not count.
 
     A generation that has a hold counts once; the one with the id `but` does not count.
     """
@@ -73,13 +73,13 @@ def entries_page(
 
 
 def find_charge(charge_id: str) -> Charge | None:
-    """The charge with this id, its account and model at hand."""
+    """Return the charge with this id, its account and model at hand."""
     key = parse_uuid(charge_id)
     return Charge.objects.select_related("account", "model").filter(id=key).first() if key else None
 
 
 def find_hold(hold_id: str) -> Hold | None:
-    """The hold with this id; one past its time says `expired`, whatever its row says."""
+    """Return the hold with this id; one past its time says `expired`, whatever its row says."""
     key = parse_uuid(hold_id)
     hold = Hold.objects.select_related("account", "model").filter(id=key).first() if key else None
     if hold is not None and due_holds(database_now()).filter(id=hold.id).exists():
@@ -90,7 +90,7 @@ def find_hold(hold_id: str) -> Hold | None:
 
 
 def usage_of(account_id: int, day: date, scope: str) -> DailyUsage:
-    """The counter of that day and scope, without the uses of holds past their time; of zeros where nothing was counted.
+    """Return the counter of that day and scope, without the uses of holds past their time; of zeros where nothing was counted.
 
     It is for reading: whoever writes asks the ledger, which end those holds first.
     """
@@ -105,7 +105,7 @@ def usage_of(account_id: int, day: date, scope: str) -> DailyUsage:
 
 
 def entries_of_charge(charge_id: UUID | None) -> Q:
-    """The condition that finds a charge's entries by indexes: its own was written with it, and its refunds know theirs."""
+    """Return the condition that finds a charge's entries by indexes: its own was written with it, and its refunds know theirs."""
     charge = Charge.objects.filter(id=charge_id).values_list("account_id", "created_at").first() if charge_id else None
     if charge_id is None or charge is None:
         return Q(pk__in=[])

@@ -20,7 +20,7 @@ _KEY_ID = re.compile(r"[A-Za-z0-9._-]{1,32}")
 
 
 def keys() -> dict[str, str]:
-    """The secrets by id, newest first.
+    """Return the secrets by id, newest first.
 
     Raises:
         NotConfigured: an entry is malformed or weak; the message names its position or id, never the secret.
@@ -42,7 +42,7 @@ def keys() -> dict[str, str]:
 
 
 def sign(content: dict[str, Any]) -> tuple[str, str]:
-    """The newest key's id, and the signature in hex.
+    """Return the newest key's id, and the signature in hex.
 
     Raises:
         NotConfigured: there is no key.
@@ -53,7 +53,7 @@ def sign(content: dict[str, Any]) -> tuple[str, str]:
 
 
 def problem(content: dict[str, Any], *, key_id: str, signature: str) -> str | None:
-    """What is wrong with a signature, or None."""
+    """Return what is wrong with a signature, or None."""
     try:
         secret = keys().get(key_id)
     except NotConfigured as error:

@@ -57,7 +57,7 @@ _USER_BY_ID = Prepared(f"{_USER} WHERE u.id = %s", ["uuid"])
 
 
 def find_target(target: Principal) -> AccountRow:
-    """The tenant or user with its account, in one query.
+    """Return the tenant or user with its account, in one query.
 
     Raises:
         TargetNotFound: nobody has this id. InvalidRequest: the key that it names is not the tenant's.
@@ -78,7 +78,7 @@ def find_target(target: Principal) -> AccountRow:
 
 
 def with_mode(target: Principal) -> Principal:
-    """The target with the mode of the key that it names.
+    """Return the target with the mode of the key that it names.
 
     Raises:
         InvalidRequest: the tenant has no such key.
@@ -92,7 +92,7 @@ def with_mode(target: Principal) -> Principal:
 
 
 def find_targets(targets: Iterable[Principal]) -> dict[Principal, AccountRow]:
-    """The same for many (their modes known), in at most three queries; those that nobody has are left out."""
+    """Return the same for many (their modes known), in at most three queries; those that nobody has are left out."""
     found: dict[Principal, AccountRow] = {}
     groups: dict[tuple[Literal["user", "tenant"], str], dict[UUID, list[Principal]]] = {}
     for target in set(targets):

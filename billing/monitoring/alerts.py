@@ -55,12 +55,12 @@ _sources: list[Source] = []
 
 
 def also_watch(source: Source) -> None:
-    """Registers what a higher layer watches."""
+    """Register what a higher layer watches."""
     _sources.append(source)
 
 
 def check() -> int:
-    """Looks at everything that is watched. Returns how many alerts were raised."""
+    """Look at everything that is watched. Return how many alerts were raised."""
     now = database_now()
     found = [*_low_balances(), *_budgets(now), *_oldest_hold(now), *_failed_proof(), *_ending_models(now)]
     for source in _sources:
@@ -71,12 +71,12 @@ def check() -> int:
 
 
 def raise_alert(crossing: Crossing) -> bool:
-    """Raises it, unless it stands already; whether this call did."""
+    """Raise it, unless it stands already; whether this call did."""
     return _raise(crossing)
 
 
 def raise_once(crossing: Crossing) -> bool:
-    """Raises it, unless it ever was; whether this call did."""
+    """Raise it, unless it ever was; whether this call did."""
     return not Alert.objects.filter(key=crossing.key, times__gte=1).exists() and _raise(crossing)
 
 
@@ -107,7 +107,7 @@ def _raise(crossing: Crossing) -> bool:
 
 @retried
 def recover_all_but(standing: set[str]) -> int:
-    """Arms again what stood and is over. Returns how many."""
+    """Arm again what stood and is over. Return how many."""
     over = [key for key in Alert.objects.filter(is_raised=True).values_list("key", flat=True) if key not in standing]
     if not over:
         return 0
@@ -119,7 +119,7 @@ def recover_all_but(standing: set[str]) -> int:
 
 @durable
 def acknowledge(*, alert_id: int, silent_seconds: int, reason: str, actor: str) -> Alert:
-    """Notes that somebody has seen the alert, and keeps it silent for so long; 0: its next crossing is told again.
+    """Note that somebody has seen the alert, and keep it silent for so long; 0: its next crossing is told again.
 
     Raises:
         InvalidRequest: no reason. InvalidState: it is not open, and nothing was to be silenced either.

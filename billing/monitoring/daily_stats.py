@@ -40,7 +40,7 @@ CLOCK_MARGIN = timedelta(hours=1)  # between the clocks of the database and of t
 
 
 def add_up(now: datetime | None = None) -> None:
-    """Computes the credits of the last days, and of those shown that were never computed; forgets the oldest."""
+    """Compute the credits of the last days, and of those shown that were never computed; forgets the oldest."""
     today = billing_day(now or database_now())
     for day in due_days(today, CREDITS_BY_HOUR, recent=RECENT_DAYS):
         keep(day, _credits(day), names=(CREDITS, REFUNDED, USES, OF_ACCOUNT, OF_MODEL))
@@ -50,7 +50,7 @@ def add_up(now: datetime | None = None) -> None:
 
 
 def due_days(today: date, name: str, *, recent: int) -> Iterator[date]:
-    """The days to compute: the last ones, and those of the last SHOWN_DAYS that have no figure of this name."""
+    """Yield the days to compute: the last ones, and those of the last SHOWN_DAYS that have no figure of this name."""
     since = today - timedelta(days=SHOWN_DAYS - 1)
     done = set(DailyStat.objects.filter(day__gte=since, name=name).values_list("day", flat=True))
     for back in range(SHOWN_DAYS):
@@ -60,7 +60,7 @@ def due_days(today: date, name: str, *, recent: int) -> Iterator[date]:
 
 
 def made_on(day: date) -> Q:
-    """The rows with ids by time that were made on `day`; the primary key's index finds them."""
+    """Return the rows with ids by time that were made on `day`; the primary key's index finds them."""
     start, end = span_of(day)
     by_id = Q(id__gte=uuid7_floor(start - CLOCK_MARGIN), id__lt=uuid7_floor(end + CLOCK_MARGIN))
     return by_id & Q(created_at__gte=start, created_at__lt=end)
@@ -74,7 +74,7 @@ def span_of(day: date) -> tuple[datetime, datetime]:
 
 @retried
 def keep(day: date, figures: Mapping[tuple[str, str], int], *, names: Collection[str]) -> None:
-    """Makes `figures`, by name and key, the ones of `day`; others of these names are forgotten."""
+    """Make `figures`, by name and key, the ones of `day`; others of these names are forgotten."""
     rows = [DailyStat(day=day, name=name, key=key, value=value) for (name, key), value in sorted(figures.items())]
     with transaction.atomic():
         stale = DailyStat.objects.filter(day=day, name__in=names)
@@ -87,7 +87,7 @@ def keep(day: date, figures: Mapping[tuple[str, str], int], *, names: Collection
 
 @retried
 def count(name: str, counts: Mapping[str, int]) -> None:
-    """Adds to today's figures of `name`, by key."""
+    """Add to today's figures of `name`, by key."""
     day = billing_day(database_now())
     with transaction.atomic():
         rows = [DailyStat(day=day, name=name, key=key, value=0) for key in sorted(counts)]
@@ -97,7 +97,7 @@ def count(name: str, counts: Mapping[str, int]) -> None:
 
 
 def _credits(day: date) -> dict[tuple[str, str], int]:
-    """What was charged and given back on `day`, in all, and by the accounts that used most and by model."""
+    """Return what was charged and given back on `day`, in all, and by the accounts that used most and by model."""
     all_of_it: Counter[str] = Counter({CREDITS: 0, REFUNDED: 0, USES: 0})
     accounts: Counter[int] = Counter()
     models: Counter[str] = Counter()
@@ -119,7 +119,7 @@ def _credits(day: date) -> dict[tuple[str, str], int]:
 
 
 def _hours(day: date) -> dict[tuple[str, str], int]:
-    """What was charged and given back in each hour of `day`."""
+    """Return what was charged and given back in each hour of `day`."""
     figures = {(CREDITS_BY_HOUR, HOURS[0]): 0}  # there even on a day without any: it was computed
     live = made_on(day) & Q(account__mode=Mode.LIVE)
     for name, model in ((CREDITS_BY_HOUR, Charge), (REFUNDED_BY_HOUR, Refund)):
@@ -130,7 +130,7 @@ def _hours(day: date) -> dict[tuple[str, str], int]:
 
 
 def _grants(day: date) -> dict[tuple[str, str], int]:
-    """The credits that were granted on `day`, by kind and by hour; adjustments downwards count as less."""
+    """Return the credits that were granted on `day`, by kind and by hour; adjustments downwards count as less."""
     start, end = span_of(day)
     ids = Q(id__gte=first_entry_id(start - CLOCK_MARGIN), id__lt=first_entry_id(end + CLOCK_MARGIN))
     made = ids & Q(kind__in=GRANT_KINDS, account__mode=Mode.LIVE, created_at__gte=start, created_at__lt=end)
@@ -143,7 +143,7 @@ def _grants(day: date) -> dict[tuple[str, str], int]:
 
 
 def hour_of(column: str) -> ExtractHour:
-    """The hour of BILLING_TIME_ZONE in which a row was made."""
+    """Return the hour of BILLING_TIME_ZONE in which a row was made."""
     return ExtractHour(column, tzinfo=ZoneInfo(settings.BILLING_TIME_ZONE))
 
 
@@ -166,7 +166,7 @@ class Days:
         return [self._values.get((day, name, key)) for day in self.days]
 
     def by_key(self, name: str) -> Counter[str]:
-        """The sums over the days."""
+        """Return the sums over the days."""
         sums: Counter[str] = Counter()
         for (_day, each, key), value in self._values.items():
             if each == name:
@@ -181,7 +181,7 @@ class Days:
         return Counter({key: value for (day, each, key), value in self._values.items() if each == name and day == self.days[-1]})
 
     def until_this_hour(self, name: str, back: int, *, computed: str) -> int | None:
-        """What the figure by hour came to, `back` days ago, until the time of day that it is now.
+        """Return what the figure by hour came to, `back` days ago, until the time of day that it is now.
 
         Of the hour that has begun it is the part that has passed. None where the day has no figure `computed` by hour.
         """

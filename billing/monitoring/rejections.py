@@ -45,14 +45,14 @@ _counts: Counter[str] = Counter()  # of this process, not written down yet
 
 
 def note(code: str) -> None:
-    """Counts one more, if it is a reason."""
+    """Count one more, if it is a reason."""
     if code in REASONS:
         with _lock:
             _counts[code] += 1
 
 
 def write_down() -> None:
-    """Adds what was counted to today's figures. A database that is away gets it the next time."""
+    """Add what was counted to today's figures. A database that is away gets it the next time."""
     with _lock:
         counts = dict(_counts)
         _counts.clear()
@@ -67,7 +67,7 @@ def write_down() -> None:
 
 
 def write_down_regularly() -> None:
-    """Does so every WRITE_SECONDS in a thread of its own. For server processes."""
+    """Do so every WRITE_SECONDS in a thread of its own. For server processes."""
     threading.Thread(target=_run, name="refusals", daemon=True).start()
 
 

@@ -16,14 +16,16 @@ ERASED = ".erase"  # how the audit log's action ends that replaces texts
 
 
 def check_archives() -> Iterator[Problem]:
-    """Each archived month says what was signed."""
+    """Check that each archived month says what was signed."""
     for archive in LedgerArchive.objects.order_by("month"):
         if problem := signature_problem(archive):
             yield Problem(f"archive:{archive.month}", problem)
 
 
 def check_closings(low: int, high: int) -> Iterator[Problem]:
-    """An account's closings are signed, follow from one another, and agree with the entries that stayed, and with the charges."""
+    """Check that an account's closings are signed, follow from one another, and agree with the entries that stayed, and with
+    the charges.
+    """
     before: LedgerClosing | None = None
     found = LedgerClosing.objects.filter(account_id__gte=low, account_id__lte=high).select_related("archive")
     for closing in found.order_by("account_id", "first_seq"):
@@ -65,7 +67,7 @@ def _check_ends(low: int, high: int) -> Iterator[Problem]:
 
 
 def _check_others(low: int, high: int) -> Iterator[Problem]:
-    """Everything but uses stayed in the ledger; of the uses no more can be there than there were."""
+    """Check that everything but uses stayed in the ledger; of the uses no more can be there than there were."""
     statement = """
         SELECT * FROM (
             SELECT c.account_id, c.last_seq, c.other_count, c.other_amount, c.used_count,
@@ -88,7 +90,7 @@ def _check_others(low: int, high: int) -> Iterator[Problem]:
 
 
 def _check_uses(low: int, high: int) -> Iterator[Problem]:
-    """The charges without an entry make what the closings say was used, less the uses that are still there."""
+    """Yield the charges without an entry make what the closings say was used, less the uses that are still there."""
     statement = """
         SELECT k.account_id, k.used - coalesce(l.used, 0), coalesce(c.credits, 0)
         FROM (
@@ -120,7 +122,7 @@ def _check_uses(low: int, high: int) -> Iterator[Problem]:
 
 
 def check_file(path: Path) -> Iterator[Problem]:
-    """The file is the one that was signed, and agrees with closings, charges and the entries that stayed."""
+    """Check that the file is the one that was signed, and agrees with closings, charges and the entries that stayed."""
     reader = Reader(path)
     try:
         if not path.is_file():
@@ -156,7 +158,7 @@ def _check_block(block: Block, archive: LedgerArchive) -> Iterator[Problem]:
 
 
 def _check_lines(block: Block, lines: list[Line], archive: LedgerArchive | None) -> Iterator[Problem]:
-    """Each entry that stayed says what the file says; each that was moved has its charge."""
+    """Check that each entry that stayed says what the file says; each that was moved has its charge."""
     seqs = [line.seq for line in lines]
     entries = LedgerEntry.objects.filter(account_id=block.account_id, seq__range=(seqs[0], seqs[-1]))
     there = {entry.seq: entry for entry in entries}
@@ -182,14 +184,14 @@ def _check_lines(block: Block, lines: list[Line], archive: LedgerArchive | None)
 
 
 def _matches_hash(block: Block, line: Line, before: str | None, entry: LedgerEntry) -> bool:
-    """Whether an entry that stayed still says what it was hashed with; of one that was moved the file has the texts."""
+    """Return whether an entry that stayed still says what it was hashed with; of one that was moved the file has the texts."""
     if not line.is_kept or before is None:
         return True
     return hash_of(block.account_id, line, before=before, texts=(entry.description, entry.actor)) == line.hash
 
 
 def _hashes_before(block: Block, lines: list[Line]) -> Iterator[str | None]:
-    """The hash before each line; None where the piece before had it."""
+    """Yield the hash before each line; None where the piece before had it."""
     yield block.opening_hash if lines[0].seq == block.first_seq else None
     for line in lines[:-1]:
         yield line.hash

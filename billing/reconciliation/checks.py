@@ -26,7 +26,7 @@ Progress = Callable[[int, int], None]  # entries done, entries in all
 
 
 def reconcile(*, progress: Progress = lambda done, total: None, archived: Sequence[Path] = ()) -> Report:
-    """Checks every account, entry, hold, charge and refund, and the files of archived months that are given. Reads only."""
+    """Check every account, entry, hold, charge and refund, and the files of archived months that are given. Reads only."""
     report = Report(
         accounts=Account.objects.count(),
         entries=LedgerEntry.objects.count(),
@@ -129,7 +129,7 @@ def _check_entries(piece: _Piece) -> Iterator[Problem]:
 
 
 def entry_problems(found: Iterable[Any]) -> Iterator[Problem]:
-    """What is wrong with entries that do not follow from the one before them.
+    """Yield what is wrong with entries that do not follow from the one before them.
 
     `found` are rows of account, number, amount, balance, number and balance before, whether it is earlier, whether its hash is
     another.
@@ -149,7 +149,7 @@ def entry_problems(found: Iterable[Any]) -> Iterator[Problem]:
 
 
 def check_accounts(low: int, high: int) -> Iterator[Problem]:
-    """The account says what its last entry says."""
+    """Check that the account says what its last entry says."""
     statement = """
         SELECT a.id, a.balance, a.last_seq, a.last_hash, e.balance, e.hash,
                (SELECT max(seq) FROM billing_ledgerentry x WHERE x.account_id = a.id)
@@ -203,7 +203,7 @@ def _check_holds(low: int, high: int) -> Iterator[Problem]:
 
 
 def _check_charges(low: int, high: int) -> Iterator[Problem]:
-    """A charge took what its entries took, and gave back what its entries and its refunds gave back.
+    """Yield a charge took what its entries took, and gave back what its entries and its refunds gave back.
 
     A charge whose entry is archived is counted with all others of its account (`archives`), or proven by the file.
     """

@@ -68,7 +68,7 @@ _Tip = tuple[int, int, int, str, datetime]
 
 
 def reconcile_new() -> Report:
-    """Checks what is new, and where an account is right notes its last entry as proven. `entries` counts the new ones."""
+    """Check what is new, and where an account is right notes its last entry as proven. `entries` counts the new ones."""
     report = Report(accounts=Account.objects.count(), is_full=False)
     for low, high in account_ranges():
         tips = _tips(low, high)  # before they are proven: what comes meanwhile is proven next time
@@ -96,7 +96,7 @@ def _check(low: int, high: int) -> Iterator[Problem]:
 
 
 def _tips(low: int, high: int) -> list[_Tip]:
-    """The last entries of accounts that have new ones."""
+    """Return the last entries of accounts that have new ones."""
     proven = dict(ProvenEntry.objects.filter(account_id__gte=low, account_id__lte=high).values_list("account_id", "seq"))
     last = LedgerEntry.objects.filter(account_id__gte=low, account_id__lte=high, seq=F("account__last_seq"))
     found = last.order_by("account_id").values_list("account_id", "seq", "balance", "hash", "created_at")

@@ -14,7 +14,7 @@ MAX_KEPT_RUNS = 1000
 
 
 def keep(report: Report, *, started_at: datetime) -> ReconcileRun:
-    """Keeps the result, and raises the alert where the ledger differs, in one transaction."""
+    """Keep the result, and raise the alert where the ledger differs, in one transaction."""
     return _keep(report, started_at=started_at)
 
 
@@ -39,5 +39,5 @@ def _keep(report: Report, *, started_at: datetime) -> ReconcileRun:
 
 
 def last_run() -> ReconcileRun | None:
-    """The last full one; or one of what was new since, where that found a difference."""
+    """Return the last full one; or one of what was new since, where that found a difference."""
     return ReconcileRun.objects.filter(Q(is_full=True) | Q(ok=False)).order_by("-id").defer("problems").first()

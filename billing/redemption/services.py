@@ -73,7 +73,7 @@ def check_batch(*, name: str, expires_at: datetime | None) -> None:
 
 
 def credits_given(*, count: int, credits: int, uses: int) -> int:
-    """What all codes of a batch can give together, as far as a column of 64 bits can say it."""
+    """Return what all codes of a batch can give together, as far as a column of 64 bits can say it."""
     return min(count * credits * uses, 2**63 - 1)
 
 
@@ -110,7 +110,7 @@ def _new_code() -> str:
 
 
 def _hash(code: str) -> str:
-    """The keyed hash of a code as people type it: in any case, with or without dashes, O for 0 and I or L for 1."""
+    """Return the keyed hash of a code as people type it: in any case, with or without dashes, O for 0 and I or L for 1."""
     typed = code.upper().replace("-", "").replace(" ", "").translate(LOOKALIKES)
     return keyed_hash(f"redemption:{typed}")
 
@@ -200,7 +200,7 @@ def _redeem(account_id: int, code_hash: str, actor: str, idempotency_key: str | 
 
 
 def _first_of_key(account_id: int, code_hash: str, idempotency_key: str | None) -> Redeemed | None:
-    """What an earlier call with this key was answered.
+    """Return what an earlier call with this key was answered.
 
     Raises:
         IdempotencyKeyReused: it had another code.

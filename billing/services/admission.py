@@ -80,7 +80,7 @@ def use_fields(
 
 
 def price_by_snapshot(snapshot: dict[str, Any], inputs: pricing.Inputs) -> pricing.Quote:
-    """What a use costs by the prices that were in force when it was held or charged.
+    """Return what a use costs by the prices that were in force when it was held or charged.
 
     Raises:
         A PricingError.

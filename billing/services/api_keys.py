@@ -114,7 +114,7 @@ def limits_of(key: ApiKey) -> dict[str, list[str]]:
 
 
 def version_of_limits(key: ApiKey) -> str:
-    """Changes with the key's scopes, models and budgets."""
+    """Change with the key's scopes, models and budgets."""
     budgets = {each.period: each.limit_credits for each in budgets_of_keys([key])[key.id]}
     return digest(limits_of(key) | {"budgets": budgets})
 
@@ -141,7 +141,7 @@ def _set_budgets(key: ApiKey, wanted: Sequence[KeyBudget], *, actor: str) -> Non
 
 
 def _entries_of(tenant: Tenant, models: Sequence[str]) -> list[str]:
-    """The models as the tenant's own list names them.
+    """Return the models as the tenant's own list names them.
 
     Raises:
         InvalidRequest: unknown, or not the tenant's to use.
@@ -164,7 +164,7 @@ def _entries_of(tenant: Tenant, models: Sequence[str]) -> list[str]:
 def _within(
     giver: ApiKey, mode: str, scopes: Sequence[str] | None, entries: list[str], budgets: Sequence[KeyBudget]
 ) -> list[str]:
-    """What `giver` may give of this: the models, its own where none are named.
+    """Return what `giver` may give of this: the models, its own where none are named.
 
     Raises:
         ScopeMissing.
@@ -196,7 +196,7 @@ def revoke_own_key(*, key: ApiKey, giver: ApiKey | None, actor: str) -> ApiKey:
 
 
 def budgets_of_keys(keys: Sequence[ApiKey]) -> dict[Any, list[Budget]]:
-    """The active budgets of these keys, by key id."""
+    """Return the active budgets of these keys, by key id."""
     found: dict[Any, list[Budget]] = {key.id: [] for key in keys}
     for budget in Budget.objects.filter(api_key__in=found, is_active=True).order_by("id"):
         found[budget.api_key_id].append(budget)

@@ -39,7 +39,7 @@ class ChargeResult:
 
 
 def charge(*, target: Principal, use: UsageRequest, actor: str, idempotency_key: str | None = None) -> ChargeResult:
-    """Prices a use and takes its credits.
+    """Price a use and take its credits.
 
     Raises:
         TargetNotFound, ModelNotFound (404); the rejections of `billing.services.permissions.admit` (403, 429, 422);
@@ -115,7 +115,7 @@ def _post(
     link: UUID | None,
     made: dict[UUID, Charge],
 ) -> ChargeResult:
-    """A charge, or the end of the hold of the generation whose key this is (`link`)."""
+    """Return a charge, or the end of the hold of the generation whose key this is (`link`)."""
     checked_link = check_link(link, row, use.resolved(catalog), use) if link is not None else None
     if checked_link is not None and checked_link.hold is not None:
         held = charge_of_hold(posting, checked_link, actor=actor, idempotency_key=idempotency_key or "", made=made)
@@ -176,7 +176,7 @@ class BatchItem:
 
 
 def charge_many(*, items: list[BatchItem], actor: str) -> list[ChargeResult | WauleError]:
-    """Charges each item on its own, in order; a refused one is its error in the list and stops no other.
+    """Charge each item on its own, in order; a refused one is its error in the list and stops no other.
 
     Locks all accounts at once and writes everything in a handful of statements, however many items there are.
     """
@@ -188,7 +188,7 @@ def charge_many(*, items: list[BatchItem], actor: str) -> list[ChargeResult | Wa
 
 @retried
 def _charge_by_one_statement(items: list[BatchItem], actor: str) -> list[ChargeResult] | None:
-    """All of them, priced before any account is locked; None, with nothing changed, where one is refused or a replay."""
+    """Return all of them, priced before any account is locked; None, with nothing changed, where one is refused or a replay."""
     catalog = kept_catalog()
     orders = []
     for item in items:

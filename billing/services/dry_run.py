@@ -66,7 +66,7 @@ class Rehearsal:
     models: dict[str, Sum] = field(default_factory=dict)  # by name of a model, node type or module type
 
     def most_changed_accounts(self, limit: int) -> list[tuple[Account, Sum]]:
-        """The accounts with the largest differences, those that lose a price first."""
+        """Return the accounts with the largest differences, those that lose a price first."""
         ids = sorted(self.accounts, key=lambda pk: _weight(self.accounts[pk]), reverse=True)[:limit]
         rows = Account.objects.select_related("tenant", "user").in_bulk(ids)
         return [(rows[pk], self.accounts[pk]) for pk in ids]
@@ -109,7 +109,7 @@ def rehearse(catalog: Catalog, *, since: datetime, progress: Callable[[int], Non
 
 
 def _reprice(catalog: Catalog, model_id: UUID | None, use: dict[str, Any], now: datetime) -> tuple[int | None, str]:
-    """The price by `catalog`, or None and the code of the rejection."""
+    """Return the price by `catalog`, or None and the code of the rejection."""
     model = catalog.models.get(model_id) if model_id else None
     request = UsageRequest(
         **pricing.inputs_from_json(use).__dict__,

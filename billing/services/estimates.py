@@ -30,7 +30,7 @@ class Estimate:
 
 
 def estimate(*, target: Principal | None, use: UsageRequest) -> Estimate:
-    """What a charge would take, or why it would be refused. Moves nothing.
+    """Return what a charge would take, or why it would be refused. Moves nothing.
 
     Raises:
         InvalidRequest, TargetNotFound, ModelNotFound, a PricingError: as the charge would.

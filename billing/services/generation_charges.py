@@ -19,7 +19,7 @@ from billing.services.refunds import post_refund
 def charge_of_hold(
     posting: Posting, link: GenerationLink, *, actor: str, idempotency_key: str, made: dict[UUID, Charge]
 ) -> tuple[Charge, bool] | None:
-    """The charge of the generation's hold, and whether it was there before. None: the hold was released by hand.
+    """Return the charge of the generation's hold, and whether it was there before. None: the hold was released by hand.
 
     `made` are the charges of holds that this posting has noted and not yet written, by hold.
     """
@@ -45,14 +45,14 @@ def charge_of_hold(
 
 
 def _charge_of(hold: Hold, idempotency_key: str) -> Charge | None:
-    """The charge that ended this hold, or that was recorded after its release."""
+    """Return the charge that ended this hold, or that was recorded after its release."""
     if hold.state == Hold.State.CAPTURED:
         return hold.charge
     return Charge.objects.filter(account_id=hold.account_id, idempotency_key=idempotency_key).first()
 
 
 def _not_yet(posting: Posting, hold: Hold) -> Charge:
-    """What `local` answers while waule has not captured: 0 credits, and no row."""
+    """Return what `local` answers while waule has not captured: 0 credits, and no row."""
     charge = _like(hold, credits=0, idempotency_key=None)
     charge.id, charge.created_at, charge.is_free = None, posting.now, False
     charge.spendable_after = posting.accounts[hold.account_id].spendable
@@ -60,7 +60,7 @@ def _not_yet(posting: Posting, hold: Hold) -> Charge:
 
 
 def _of_released(posting: Posting, hold: Hold, *, actor: str, idempotency_key: str) -> Charge:
-    """A charge at the price of a hold that was released, as far as there are credits; the caller refunds it."""
+    """Return a charge at the price of a hold that was released, as far as there are credits; the caller refunds it."""
     account = posting.accounts[hold.account_id]
     charge = _like(hold, credits=min(hold.credits, account.spendable), idempotency_key=idempotency_key)
     charge.actor, charge.created_at = actor, posting.now
@@ -73,7 +73,7 @@ def _of_released(posting: Posting, hold: Hold, *, actor: str, idempotency_key: s
 
 
 def _like(hold: Hold, *, credits: int, idempotency_key: str | None) -> Charge:
-    """A charge of the hold's use. It counts no daily use: the release has given that back."""
+    """Return a charge of the hold's use. It counts no daily use: the release has given that back."""
     return Charge(
         account_id=hold.account_id,
         api_key_id=hold.api_key_id,

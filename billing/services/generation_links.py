@@ -22,12 +22,12 @@ FAILED = frozenset({"failed", "canceled"})
 
 
 def generation_of(idempotency_key: str | None) -> UUID | None:
-    """The id of the generation whose key this is. Only what could be an id of ours costs a query."""
+    """Return the id of the generation whose key this is. Only what could be an id of ours costs a query."""
     return generations_of([idempotency_key]).get(idempotency_key) if idempotency_key else None
 
 
 def may_name_generation(idempotency_key: str | None) -> bool:
-    """Whether the key has the form of our ids (a version 7 UUID). Asks no database."""
+    """Return whether the key has the form of our ids (a version 7 UUID). Asks no database."""
     return idempotency_key is not None and len(idempotency_key) == 36 and _id_of(idempotency_key) is not None
 
 
@@ -37,7 +37,7 @@ def _id_of(idempotency_key: str) -> UUID | None:
 
 
 def generations_of(idempotency_keys: Iterable[str | None]) -> dict[str | None, UUID]:
-    """The ids of generations among keys, by key: in one query, or none."""
+    """Return the ids of generations among keys, by key: in one query, or none."""
     ids = {key: found for key in idempotency_keys if key and (found := _id_of(key)) is not None}
     if not ids:
         return {}

@@ -28,7 +28,7 @@ class GrantResult:
 def grant(
     *, target: Principal, credits: int, kind: Kind, reason: str, actor: str, idempotency_key: str | None = None
 ) -> GrantResult:
-    """Adds credits.
+    """Add credits.
 
     Raises:
         TargetNotFound; InvalidRequest: fewer than 1 credit, or a kind that is none of GRANT_KINDS; IdempotencyKeyReused.
@@ -43,7 +43,7 @@ def grant(
 
 
 def adjust(*, account_id: int, credits: int, reason: str, actor: str, idempotency_key: str | None = None) -> GrantResult:
-    """Corrects a balance by hand: `credits` is signed and not 0.
+    """Correct a balance by hand: `credits` is signed and not 0.
 
     Raises:
         NotFound; InvalidRequest: 0 or no reason; InsufficientCredits: more than can be spent; IdempotencyKeyReused.

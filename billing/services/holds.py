@@ -64,7 +64,7 @@ def hold(
     idempotency_key: str | None = None,
     pinned: bool = False,
 ) -> HoldResult:
-    """Sets a use's credits aside. A `pinned` hold, of a generation under way, does not expire by itself.
+    """Set a use's credits aside. A `pinned` hold, of a generation under way, does not expire by itself.
 
     Raises:
         those of `charge`.
@@ -148,7 +148,7 @@ def _hold_the_long_way(
 
 
 def capture(*, hold_id: str, use_changes: dict[str, Any] | None = None, actor: str) -> CaptureResult:
-    """Ends a hold by charging the final use, priced by the hold's own price snapshot; what is left over goes back.
+    """End a hold by charging the final use, priced by the hold's own price snapshot; what is left over goes back.
 
     `use_changes` are fields of `pricing.Inputs` that turned out otherwise. A final price above the hold takes what can
     be spent beyond it; the rest is the charge's `shortfall`. Repeated, it answers the same.
@@ -165,7 +165,7 @@ def capture(*, hold_id: str, use_changes: dict[str, Any] | None = None, actor: s
 
 @retried
 def _capture_as_held(hold_id: str, actor: str) -> CaptureResult | None:
-    """The usual capture: the final use is the one held for, and so is its price. None: the long way has to be taken."""
+    """Return the usual capture: the final use is the one held for, and so is its price. None: the long way has to be taken."""
     key = parse_uuid(hold_id)
     made = fast_path.capture(key, actor=actor) if key else None
     return CaptureResult(made, 0, made.spendable_after) if made else None
@@ -185,7 +185,7 @@ def _capture(*, hold_id: str, use_changes: dict[str, Any], actor: str) -> Captur
 
 
 def post_capture(posting: Posting, ending: Hold, use_changes: dict[str, Any], *, actor: str) -> Charge:
-    """Notes the end of an open hold by the charge of its final use; the caller writes the posting.
+    """Note the end of an open hold by the charge of its final use; the caller writes the posting.
 
     Raises:
         A PricingError for a final use without a price.
@@ -224,7 +224,7 @@ def post_capture(posting: Posting, ending: Hold, use_changes: dict[str, Any], *,
 
 
 def release(*, hold_id: str, reason: str = "", actor: str) -> ReleaseResult:
-    """Ends a hold by giving everything back, the use that it counted too. Repeated, it answers the same.
+    """End a hold by giving everything back, the use that it counted too. Repeated, it returns the same.
 
     Raises:
         NotFound: no such hold. HoldEnded: it was captured or has expired.
@@ -252,7 +252,7 @@ release_in_transaction = in_current_transaction(_release)  # for a verb that doe
 
 
 def _open_hold(hold_id: str) -> tuple[Posting, LockedAccount, Hold]:
-    """The hold with its account locked first, then itself; past its time it says `expired`."""
+    """Return the hold with its account locked first, then itself; past its time it says `expired`."""
     key = parse_uuid(hold_id)
     found = _ACCOUNT_OF_HOLD.first(key) if key else None
     if found is None:
@@ -264,7 +264,7 @@ def _open_hold(hold_id: str) -> tuple[Posting, LockedAccount, Hold]:
 
 
 def locked_hold(posting: Posting, key: UUID) -> Hold:
-    """A hold of one of the posting's accounts, its row locked; past its time it says `expired`."""
+    """Return a hold of one of the posting's accounts, its row locked; past its time it says `expired`."""
     row = _LOCKED_HOLD.first(key)
     assert row, "holds are never deleted"
     return posting.expired_holds.get(key) or Hold.from_db(connection.alias, _HOLD_FIELDS, row)
@@ -286,12 +286,12 @@ def _ended(ended: Hold) -> HoldEnded:
 
 
 def _free_steps(snapshot: dict[str, Any]) -> tuple[pricing.Step, ...]:
-    """The steps that made the use free when it was held: they hold for the final use too."""
+    """Return the steps that made the use free when it was held: they hold for the final use too."""
     return tuple(step for step in pricing.steps_from_json(snapshot["steps"]) if step.code in FREE_STEPS)
 
 
 def expire_holds(*, limit: int = 1000) -> int:
-    """Ends up to `limit` accounts' holds that are past their time, one account a transaction. Returns how many accounts.
+    """End up to `limit` accounts' holds that are past their time, one account a transaction. Return how many accounts.
 
     Readers and writers of an account see those holds as expired without this; it keeps the rows and `held` tidy.
     """
@@ -309,7 +309,7 @@ def _expire_holds_of(account_id: int) -> None:
 
 @durable
 def mark_unknown(*, hold_id: str, actor: str) -> Hold:
-    """Keeps the hold of an unknown outcome until somebody knows: it does not expire, nor count for concurrency.
+    """Keep the hold of an unknown outcome until somebody knows: it does not expire, nor count for concurrency.
 
     Raises:
         NotFound, HoldEnded.

@@ -46,12 +46,12 @@ class Admission:
 
 
 def billing_day(now: datetime) -> date:
-    """The date of `now` in BILLING_TIME_ZONE: what daily limits call today."""
+    """Return the date of `now` in BILLING_TIME_ZONE: what daily limits call today."""
     return now.astimezone(ZoneInfo(settings.BILLING_TIME_ZONE)).date()
 
 
 def seconds_to_tomorrow(now: datetime) -> int:
-    """Seconds until the next day begins in BILLING_TIME_ZONE: when a daily limit opens again."""
+    """Return seconds until the next day begins in BILLING_TIME_ZONE: when a daily limit opens again."""
     zone = ZoneInfo(settings.BILLING_TIME_ZONE)
     midnight = datetime.combine(billing_day(now) + timedelta(days=1), time(), zone)
     return max(1, int((midnight - now).total_seconds()) + 1)
@@ -92,7 +92,7 @@ def check_switches(target: AccountRow, model: ModelInfo | None, catalog: Catalog
 
 
 def _is_enabled(target: AccountRow, model: ModelInfo, catalog: Catalog, now: datetime) -> bool:
-    """Whether the tenant's list names the model, or one that has ended and is served by it."""
+    """Return whether the tenant's list names the model, or one that has ended and is served by it."""
     enabled = set(target.enabled_models)
     return bool({ALL_MODELS, str(model.id), model.model_id} & enabled) or any(
         {str(other.id), other.model_id} & enabled for other in catalog.served_by(model, now)

@@ -31,7 +31,7 @@ class RefundResult:
 def refund(
     *, charge_id: str, credits: int | None = None, reason: str, actor: str, idempotency_key: str | None = None
 ) -> RefundResult:
-    """Gives back a charge's credits: all that is left, or `credits` of it. Never more than was charged, never twice.
+    """Give back a charge's credits: all that is left, or `credits` of it. Never more than was charged, never twice.
 
     A full refund that is repeated answers as the first one did. One that reaches the whole charge gives the daily use back.
 
@@ -53,7 +53,7 @@ def refund(
 
 
 def refund_undelivered(*, charge_id: str, quantity: int, reason: str, actor: str, idempotency_key: str) -> None:
-    """Gives back what a charge took for more than the `quantity` that was delivered, by its own price snapshot.
+    """Give back what a charge took for more than the `quantity` that was delivered, by its own price snapshot.
 
     Repeated with its key, it changes nothing more.
 
@@ -132,7 +132,7 @@ def post_refund(
     idempotency_key: str | None = None,
     request_hash: str = "",
 ) -> Refund:
-    """Notes a refund of `amount` in the posting; the caller saves the charge and writes the posting."""
+    """Note a refund of `amount` in the posting; the caller saves the charge and writes the posting."""
     account = posting.accounts[refunded.account_id]
     entry = (
         posting.post(account, kind=Kind.REFUND, amount=amount, description=reason, actor=actor, charge=refunded)

@@ -13,7 +13,7 @@ U = TypeVar("U", Charge, Hold)
 
 
 def first_of_key(kind: type[U], account_id: int, idempotency_key: str | None, request_hash: str) -> U | None:
-    """What an earlier call with this key made.
+    """Return what an earlier call with this key made.
 
     Raises:
         IdempotencyKeyReused: that call had another body.

@@ -15,7 +15,7 @@ OPEN_GENERATIONS = frozenset({"new", "queued", "running", "unknown"})
 
 
 def rejection(hold: Hold) -> InvalidState | None:
-    """Why staff cannot release this hold, or None."""
+    """Return why staff cannot release this hold, or None."""
     if hold.state != Hold.State.HELD:
         text = _("The hold is already %(state)s.") % {"state": hold.get_state_display().lower()}
         return HoldEnded(text, state=hold.state, holdId=str(hold.id))
@@ -33,7 +33,7 @@ def _generation_problem(hold: Hold) -> InvalidState | None:
 
 @durable
 def release_stuck(*, hold_id: str, reason: str, actor: str) -> ReleaseResult:
-    """Gives back what the hold holds. A capture that comes later is refused.
+    """Give back what the hold holds. A capture that comes later is refused.
 
     Raises:
         InvalidRequest: no reason. HoldEnded: it has ended. InvalidState: its generation has not.

@@ -15,7 +15,7 @@ _SKEW = timedelta(days=1)  # far more than an entry can be younger than its char
 
 
 def archived_charges(closing: LedgerClosing) -> Any:
-    """The charges of the closing's account whose entries, up to the closing, are no longer in the ledger."""
+    """Return the charges of the closing's account whose entries, up to the closing, are no longer in the ledger."""
     until = closing.archive.until
     entries = LedgerEntry.objects.filter(account_id=closing.account_id, kind=Kind.CONSUME, charge_id__isnull=False)
     near = entries.filter(Q(seq__lte=closing.last_seq) | Q(created_at__lt=until + _SKEW))

@@ -64,7 +64,7 @@ def midnight(day: date, zone: ZoneInfo) -> datetime:
 
 
 def ledger_usage(account_id: int, period: Period, group_by: Sequence[Dimension], *, zone_name: str) -> dict[GroupKey, Usage]:
-    """What the account's entries of the period took, up to the last entry. A charge is a request that succeeded."""
+    """Return what the account's entries of the period took, up to the last entry. A charge is a request that succeeded."""
     while True:
         progress = _caught_up(account_id, zone_name)
         found: dict[GroupKey, Usage] = defaultdict(Usage)
@@ -90,7 +90,7 @@ def _progress(account_id: int, zone_name: str) -> int | None:
 
 
 def _caught_up(account_id: int, zone_name: str) -> int | None:
-    """Up to which entry the roll-ups reach, so that few are left; None where there are none."""
+    """Return up to which entry the roll-ups reach, so that few are left; None where there are none."""
     last = LedgerEntry.objects.filter(account_id=account_id).aggregate(last=Max("seq"))["last"] or 0
     progress = _progress(account_id, zone_name)
     is_other_zone = progress is None and UsageProgress.objects.filter(account_id=account_id).exists()
@@ -146,7 +146,7 @@ def _add(found: dict[GroupKey, Usage], rows: Iterable[Any], width: int) -> None:
 
 
 def group_key(values: Iterable[Any]) -> GroupKey:
-    """Ids as text, days as they are."""
+    """Return ids as text, days as they are."""
     return tuple(value if isinstance(value, date) else str(value or "") for value in values)
 
 
@@ -161,7 +161,7 @@ def _add_free(found: dict[GroupKey, Usage], account_id: int, period: Period, gro
 
 
 def credits_used_ever(account_id: int, *, zone_name: str) -> int:
-    """What the account's uses took since its first entry, less what was refunded."""
+    """Return what the account's uses took since its first entry, less what was refunded."""
     while True:
         progress = _caught_up(account_id, zone_name)
         rolled = UsageDay.objects.filter(account_id=account_id).aggregate(

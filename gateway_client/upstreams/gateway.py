@@ -39,7 +39,9 @@ class Made:
 
 
 def headers_for(*, user_id: str = "", tenant_id: str = "", idempotency_key: str = "", request_id: str = "") -> dict[str, str]:
-    """Headers that say for whom a call is: a user or a tenant. The gateway passes the idempotency key on when it charges."""
+    """Return headers that say for whom a call is: a user or a tenant. The gateway passes the idempotency key on when it
+    charges.
+    """
     named = {
         "X-User-Id": user_id,
         "X-Tenant-Id": tenant_id,
@@ -59,7 +61,7 @@ def call_gateway(
     request_id: str = "",
     deadline: Deadline | None = None,
 ) -> Any:
-    """POSTs `data` to the gateway for a user or a tenant and returns the JSON value of its answer.
+    """POST `data` to the gateway for a user or a tenant and return the JSON value of its answer.
 
     Raises: an UpstreamError of `gateway_client.errors`; NotConfigured where WAULEAPI_URL or INTERNAL_JWT cannot work.
     """
@@ -110,7 +112,7 @@ def generate_video(
     reference_images: Sequence[str] = (),
     deadline: Deadline | None = None,
 ) -> Made:
-    """A video by `POST /v1/videos/generations`. Raises what `call_gateway` raises."""
+    """Return a video by `POST /v1/videos/generations`. Raises what `call_gateway` raises."""
     body = _post(
         VIDEOS,
         {
@@ -137,7 +139,7 @@ def generate_by_chat(
     reference_images: Sequence[str] = (),
     deadline: Deadline | None = None,
 ) -> Made:
-    """An image or a video by `POST /v1/sora/chat/completions`. Raises what `call_gateway` raises.
+    """Return an image or a video by `POST /v1/sora/chat/completions`. Raises what `call_gateway` raises.
 
     The service behind it makes nothing without `stream`; the gateway puts the events together into one answer. It reads
     reference images as data URIs alone.
@@ -152,7 +154,7 @@ def generate_by_chat(
 
 
 def health() -> Mapping[str, Any]:
-    """What `GET /health` says. Raises an UpstreamError where it does not say that it is well."""
+    """Return what `GET /health` says. Raises an UpstreamError where it does not say that it is well."""
     deadline = Deadline(read_seconds=HEALTH_SECONDS, total_seconds=HEALTH_SECONDS)
     body = http.call("GET", http.join(settings.WAULEAPI_URL, "health"), deadline=deadline, max_tries=1).body
     if not isinstance(body, dict) or body.get("status") not in HEALTHY:
@@ -184,14 +186,14 @@ def _post(endpoint: str, data: Mapping[str, Any], headers: Mapping[str, str], de
 
 
 def as_number(value: Decimal | None) -> int | float | None:
-    """A Decimal as JSON carries it: whole seconds without a point."""
+    """Return a Decimal as JSON carries it: whole seconds without a point."""
     if value is None:
         return None
     return int(value) if value == value.to_integral_value() else float(value)
 
 
 def chat_messages(prompt: str, reference_images: Sequence[str]) -> list[dict[str, Any]]:
-    """One user message, with the images as parts where there are any."""
+    """Return one user message, with the images as parts where there are any."""
     if not reference_images:
         return [{"role": "user", "content": prompt}]
     images = [{"type": "image_url", "image_url": {"url": url}} for url in reference_images]
@@ -199,7 +201,7 @@ def chat_messages(prompt: str, reference_images: Sequence[str]) -> list[dict[str
 
 
 def read_generation(body: Any, *, at_most: int) -> Made:
-    """The media in an answer. Raises as `results.read_results` does."""
+    """Return the media in an answer. Raises as `results.read_results` does."""
     results = read_results(body)
     credits, flags = read_credits(body)
     if results.has_odd:
@@ -211,7 +213,7 @@ def read_generation(body: Any, *, at_most: int) -> Made:
 
 
 def read_chat_text(body: Any) -> str:
-    """The text of a chat completion's first choice. Raises as `read_generation` does, and ContentRefused."""
+    """Return the text of a chat completion's first choice. Raises as `read_generation` does, and ContentRefused."""
     raise_reported_error(body)
     choices = body.get("choices")
     if not choices and not isinstance(choices, bool | int | str):

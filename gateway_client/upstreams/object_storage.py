@@ -36,7 +36,7 @@ def send(
     is_operators: bool,
     target: Path | None = None,
 ) -> tuple[int, Mapping[str, str], bytes]:
-    """Sends one signed request: status, headers and body of the answer. A success goes into the file `target`, if given.
+    """Send one signed request: status, headers and body of the answer. A success goes into the file `target`, if given.
 
     `is_operators`: the address is the operator's word. A tenant's may lead to public addresses (and OUTBOUND_ALLOW) only.
 
@@ -77,7 +77,7 @@ def _send(
 
 
 def _total_seconds(method: str, headers: Mapping[str, str]) -> float:
-    """How long a call may take: a bucket that swallows slowly must not keep a generation for hours."""
+    """Return how long a call may take: a bucket that swallows slowly must not keep a generation for hours."""
     if method == "GET":
         return READING_SECONDS
     length = next((value for name, value in headers.items() if name.lower() == "content-length"), "0")
@@ -85,7 +85,7 @@ def _total_seconds(method: str, headers: Mapping[str, str]) -> float:
 
 
 def _read(response: requests.Response, target: Path | None) -> bytes:
-    """The body; none of it where it goes into `target`."""
+    """Return the body; none of it where it goes into `target`."""
     if target is None:
         return b"".join(_chunks(response, MAX_ANSWER_BYTES))
     with target.open("wb") as file:

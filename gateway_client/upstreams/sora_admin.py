@@ -61,7 +61,7 @@ def is_configured() -> bool:
 
 
 def login() -> str:
-    """A fresh session.
+    """Return a fresh session.
 
     Raises:
         NotConfigured: no user name or password is set.
@@ -86,12 +86,12 @@ def login() -> str:
 
 
 def stats() -> dict[str, Any]:
-    """The service's own counters: its free health probe."""
+    """Return the service's own counters: its free health probe."""
     return _object(_call("GET", "api", "stats"))
 
 
 def list_tokens() -> list[dict[str, Any]]:
-    """Every token there, with its full secrets."""
+    """Return every token there, with its full secrets."""
     body = _call("GET", "api", "tokens", max_bytes=MAX_LIST_BYTES)
     if not isinstance(body, list) or len(body) > MAX_TOKENS:
         raise OddAnswer(reason="tokens")
@@ -102,7 +102,7 @@ def list_tokens() -> list[dict[str, Any]]:
 
 
 def add(fields: Mapping[str, Any]) -> int | None:
-    """Adds a token; its id there, if the service said it.
+    """Add a token; its id there, if the service said it.
 
     Raises:
         TokenExists: it is there already.
@@ -114,7 +114,7 @@ def add(fields: Mapping[str, Any]) -> int | None:
 
 
 def update(token_id: int, fields: Mapping[str, Any]) -> None:
-    """Changes what is named. With a secret among it the service tests the token, and may switch it on."""
+    """Change what is named. With a secret among it the service tests the token, and may switch it on."""
     _done(_call("PUT", "api", "tokens", str(token_id), payload=dict(fields)))
 
 
@@ -123,7 +123,7 @@ def set_enabled(token_id: int, is_enabled: bool) -> None:
 
 
 def delete(token_id: int) -> None:
-    """Deletes a token; one that is not there counts as deleted."""
+    """Delete a token; one that is not there counts as deleted."""
     try:
         _done(_call("DELETE", "api", "tokens", str(token_id)))
     except UpstreamRefused as error:
@@ -151,7 +151,7 @@ def test(token_id: int) -> tuple[bool | None, str]:
 
 
 def import_offline(items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Adds or updates many tokens (each with its e-mail) without testing them."""
+    """Add or updates many tokens (each with its e-mail) without testing them."""
     return _done(_call("POST", "api", "tokens", "import", payload={"tokens": list(items), "mode": "offline"}))
 
 

@@ -85,7 +85,7 @@ class OssConfigViewSet(InternalViewSet):
 
     @extend_schema(request=None, responses={200: schema.BucketTest}, operation_id="tenant_oss_config_test")
     def test(self, request: Request, tenant_id: str) -> Response:
-        """Whether the place of the tenant's files works: 200 either way, with `ok` and the reason."""
+        """Return whether the place of the tenant's files works: 200 either way, with `ok` and the reason."""
         tenant = find_tenant(tenant_id)
         checked = check_owner(Principal("tenant", str(tenant.id)))
         after = {"ok": checked.ok, "reason": checked.reason}

@@ -47,7 +47,7 @@ class Checked:
 
 
 def check(backend: Backend, folder: str = PROBED_FOLDER) -> Checked:
-    """Writes, lists, reads and deletes a small file below `folder`."""
+    """Write, list, read and delete a small file below `folder`."""
     connection_pool.release_connection()
     started = time.monotonic()
     reason = message = ""

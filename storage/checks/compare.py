@@ -47,7 +47,7 @@ class Comparison:
 
 
 def compare(owner: Principal | None, *, progress: Progress = lambda done, total: None) -> Comparison:
-    """The owner's rows and objects in its current backend; without an owner, everybody's in the platform's.
+    """Return the owner's rows and objects in its current backend; without an owner, everybody's in the platform's.
 
     Raises:
         BucketProblem, SecretUnreadable: the backend cannot be listed.
@@ -95,7 +95,7 @@ def compare(owner: Principal | None, *, progress: Progress = lambda done, total:
 
 
 def rows_in(backend: Backend, owner: Principal | None) -> "QuerySet[StoredObject]":
-    """The rows that say they lie in `backend`, and those of callers, who were told to put things there."""
+    """Return the rows that say they lie in `backend`, and those of callers, who were told to put things there."""
     rows = StoredObject.objects.filter(released_at=None, object_key__isnull=False)
     lies = Q(driver=backend.driver, bucket=backend.bucket, is_own=not backend.is_operators)
     if owner is not None:

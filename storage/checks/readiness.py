@@ -44,7 +44,7 @@ def check_ready(*, images: int = 0, videos: int = 0, needs_platform: bool = True
 
 
 def disk_state(needed_bytes: int = 0) -> BucketProblem | None:
-    """What is wrong with the disk under MEDIA_ROOT, where there should be room for `needed_bytes`."""
+    """Return what is wrong with the disk under MEDIA_ROOT, where there should be room for `needed_bytes`."""
     try:
         folder = incoming()
         disk = shutil.disk_usage(folder)
@@ -63,7 +63,7 @@ def disk_state(needed_bytes: int = 0) -> BucketProblem | None:
 
 
 def platform_state(seconds: float) -> BucketProblem | None:
-    """What is wrong with where the platform's results go; what was last known where the bucket takes longer to say."""
+    """Return what is wrong with where the platform's results go; what was last known where the bucket takes longer to say."""
     if (problem := disk_state()) is not None or (backend := platform_backend()) == LOCAL_BACKEND:
         return problem
     asking = ThreadPoolExecutor(1, thread_name_prefix="storage-state")
@@ -111,7 +111,7 @@ _bucket = _Bucket()
 
 
 def _ask(backend: Backend) -> BucketProblem | None:
-    """Writes and deletes a few bytes: a bucket that is full or may not be written still lists."""
+    """Write and delete a few bytes: a bucket that is full or may not be written still lists."""
     key = f"{PROBE_FOLDER}/ready-{secrets.token_hex(8)}.txt"
     try:
         driver = driver_of(backend)

@@ -13,7 +13,7 @@ MAX_KEPT = 64  # clients kept ready, the longest unused goes first
 
 @lru_cache(maxsize=MAX_KEPT)
 def driver_of(backend: Backend) -> Driver:
-    """The driver of a backend. The SDKs take long to load: one is imported when a place needs it.
+    """Return the driver of a backend. The SDKs take long to load: one is imported when a place needs it.
 
     Raises:
         BucketProblem: a setting of the backend is missing.

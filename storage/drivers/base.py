@@ -40,7 +40,7 @@ class Backend:
     is_public: bool = False
 
     def require(self, *names: str) -> None:
-        """Raises BucketProblem where one of these is empty."""
+        """Raise BucketProblem where one of these is empty."""
         for name in names:
             if not getattr(self, name):
                 raise BucketProblem("setting", setting=name)
@@ -63,33 +63,33 @@ class Driver(ABC):
 
     @abstractmethod
     def put(self, key: str, source: bytes | Path, *, content_type: str) -> None:
-        """Stores bytes, or a file, which may be moved away. What had that key is replaced."""
+        """Store bytes, or a file, which may be moved away. What had that key is replaced."""
 
     @abstractmethod
     def get(self, key: str, target: Path, *, part: tuple[int, int] | None = None) -> None:
-        """Copies an object into the file `target`, or the part of it from one position to another, both inclusive."""
+        """Copy an object into the file `target`, or the part of it from one position to another, both inclusive."""
 
     @abstractmethod
     def delete(self, key: str) -> None:
-        """Removes an object. One that is not there is no error."""
+        """Remove an object. One that is not there is no error."""
 
     def exists(self, key: str) -> bool:
         return key in self.keys(key, limit=1)  # HEAD's answer would have no body that tells why not
 
     @abstractmethod
     def listing(self, prefix: str, *, page: int = MAX_LISTED) -> Iterator[Listed]:
-        """Every object whose key begins so, in the order of the keys' bytes, asked for `page` by `page`."""
+        """Return every object whose key begins so, in the order of the keys' bytes, asked for `page` by `page`."""
 
     def keys(self, prefix: str, *, limit: int = MAX_LISTED) -> list[str]:
-        """The first keys that begin so, in order."""
+        """Return the first keys that begin so, in order."""
         return [found.key for found in itertools.islice(self.listing(prefix, page=min(limit, MAX_LISTED)), limit)]
 
     @abstractmethod
     def url(self, key: str, *, seconds: int) -> str:
-        """An address that opens the object without a key; where it is signed, for so many seconds."""
+        """Return an address that opens the object without a key; where it is signed, for so many seconds."""
 
     def address(self, key: str) -> str:
-        """Its address without a signature: it opens the object only where the backend is public."""
+        """Return its address without a signature: it opens the object only where the backend is public."""
         return self.url(key, seconds=MIN_URL_SECONDS).partition("?")[0]
 
     @property
@@ -180,7 +180,7 @@ _REGION = re.compile(r"specified endpoint|signing region|region .* is wrong", re
 
 
 def problem(status: int, code: str, message: str) -> BucketProblem:
-    """What a rejection of the service means. Its own words are not repeated: they can hold what was signed."""
+    """Return what a rejection of the service means. Its own words are not repeated: they can hold what was signed."""
     if _REGION.search(message) or status == 301:
         return BucketProblem("region")
     reason = _REASONS.get(code) or {401: "denied", 403: "denied"}.get(status) or ("busy" if status >= 500 else "refused")

@@ -23,7 +23,7 @@ class LocalDriver(Driver):
     name = "local"
 
     def put(self, key: str, source: bytes | Path, *, content_type: str) -> None:
-        """Writes the file whole or not at all, and leaves the source where it was then. Its name tells its type."""
+        """Write the file whole or not at all, and leave the source where it was then. Its name tells its type."""
         target = path_of(key)
         draft: Path | None = None
         try:
@@ -74,7 +74,7 @@ class LocalDriver(Driver):
 
 
 def disk_problem(error: OSError) -> BucketProblem:
-    """What a failure of the disk means."""
+    """Return what a failure of the disk means."""
     return BucketProblem("disk_full" if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else "disk")
 
 
@@ -107,7 +107,7 @@ def incoming() -> Path:
 
 
 def sweep_incoming() -> int:
-    """Deletes what was never finished because its process died; how many there were."""
+    """Delete what was never finished because its process died; how many there were."""
     oldest, count = time.time() - UNFINISHED_SECONDS, 0
     for path in incoming().iterdir():
         with contextlib.suppress(FileNotFoundError):  # it was finished meanwhile
@@ -118,7 +118,9 @@ def sweep_incoming() -> int:
 
 
 def _walk(folder: Path, above: str, prefix: str) -> Iterator[Listed]:
-    """What lies in `folder`, whose keys begin with `above`. Folders are sorted by their key with its slash, as whole keys are."""
+    """Yield what lies in `folder`, whose keys begin with `above`. Folders are sorted by their key with its slash, as whole
+    keys are.
+    """
     try:
         with os.scandir(folder) as found:
             entries = sorted(((above + each.name + "/" * each.is_dir(follow_symlinks=False), each) for each in found), key=_bytes)

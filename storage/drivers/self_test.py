@@ -11,7 +11,7 @@ CONTENT = b"waule was here"
 
 
 def self_test(driver: Driver, folder: str) -> None:
-    """Writes, finds, reads and deletes a small file below `folder` of the backend.
+    """Write, find, read and delete a small file below `folder` of the backend.
 
     Raises:
         BucketProblem: the first thing that does not work, and why.

@@ -20,7 +20,7 @@ class MemberInline(RelatedFields, TabularInline):
 
 
 def record_changes(request: HttpRequest, formset: Any) -> None:
-    """Notes each change that the formset made in the audit log."""
+    """Note each change that the formset made in the audit log."""
     for member in formset.new_objects:
         _record(request, "member.add", member, after={"role": member.role})
     for member, changed in formset.changed_objects:

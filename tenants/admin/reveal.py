@@ -28,7 +28,7 @@ class ReasonForm(forms.Form):
 
 
 def reveal_view(request: HttpRequest, app: str, model: str, row_id: str, field: str) -> HttpResponse:
-    """Asks why; a POST shows the secret of one field of one row, and notes that it was shown."""
+    """Ask why; a POST shows the secret of one field of one row, and notes that it was shown."""
     if not request.user.has_perm(f"{app}.change_{model}"):
         raise PermissionDenied
     return _reveal(request, app, model, row_id, field)
@@ -60,7 +60,7 @@ def _reveal(request: HttpRequest, app: str, model: str, row_id: str, field: str)
 
 
 def _find(request: HttpRequest, app: str, model: str, row_id: str, field: str) -> tuple[Any, Any]:
-    """The row, where the admin has a page for it, and its encrypted field. Raises Http404."""
+    """Return the row, where the admin has a page for it, and its encrypted field. Raises Http404."""
     page = next((page for cls, page in admin.site._registry.items() if cls._meta.label_lower == f"{app}.{model}"), None)
     if page is None:
         raise Http404

@@ -51,12 +51,12 @@ def add_panel(panel: TenantPanel) -> None:
 
 
 def panels_for(request: HttpRequest) -> list[TenantPanel]:
-    """Those that the reader may see."""
+    """Return those that the reader may see."""
     return [panel for panel in PANELS if request.user.has_perm(panel.permission)]
 
 
 def shown_panels(request: HttpRequest, tenant: Tenant) -> list[dict[str, Any]]:
-    """Each with its template and what that shows."""
+    """Return each with its template and what that shows."""
     return [
         {"slug": panel.slug, "template": panel.template, "shown": panel.context(tenant)}
         for panel in panels_for(request)
@@ -65,7 +65,7 @@ def shown_panels(request: HttpRequest, tenant: Tenant) -> list[dict[str, Any]]:
 
 
 def tabs(request: HttpRequest) -> list[dict[str, Any]]:
-    """The tabs of a tenant's page, for the theme; of no other page."""
+    """Return the tabs of a tenant's page, for the theme; of no other page."""
     if request.resolver_match is None or request.resolver_match.url_name != PAGE:
         return []
     address = request.path

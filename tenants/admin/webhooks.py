@@ -135,7 +135,7 @@ class OutboxMessageAdmin(HistoryAdmin):
 
 
 def resend_view(request: HttpRequest, message_id: uuid.UUID) -> HttpResponse:
-    """Asks first; a POST sends it again."""
+    """Ask first; a POST sends it again."""
     if not request.user.has_perm("tenants.change_outboxmessage"):
         raise PermissionDenied
     message = get_object_or_404(OutboxMessage.objects.select_related("tenant"), id=message_id)

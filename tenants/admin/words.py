@@ -205,7 +205,7 @@ def action_in_words(action: str) -> str:
 
 
 def changes_in_words(action: str, before: Any, after: Any, target_type: str = "") -> list[str]:
-    """What an act changed, a line for each field: "limit in credits: 1,000 → 2,000", "credits: +500".
+    """Return what an act changed, a line for each field: "limit in credits: 1,000 → 2,000", "credits: +500".
 
     `target_type` is the label of the object's model, which has names for its fields.
     """
@@ -228,7 +228,7 @@ def changes_in_words(action: str, before: Any, after: Any, target_type: str = ""
 
 
 def field_in_words(name: str, target_type: str = "") -> str:
-    """A field of an audit entry as forms call it: by FIELDS, by its own model, else by any model of ours that has it."""
+    """Return a field of an audit entry as forms call it: by FIELDS, by its own model, else by any model of ours that has it."""
     if name in FIELDS:
         return str(FIELDS[name])
     thing, _space, act = name.partition(" ")
@@ -241,7 +241,7 @@ def field_in_words(name: str, target_type: str = "") -> str:
 
 @cache
 def _names_of_fields() -> dict[str, Any]:
-    """Their names in forms, where somebody gave them one: by `app.model.field`, and by the field alone."""
+    """Return their names in forms, where somebody gave them one: by `app.model.field`, and by the field alone."""
     names: dict[str, Any] = {}
     ambiguous: set[str] = set()
     for model in apps.get_models():
@@ -255,7 +255,7 @@ def _names_of_fields() -> dict[str, Any]:
 
 @cache
 def _names_of_choices() -> dict[tuple[str, str], Any]:
-    """What forms call a value that a field is chosen from, by the field's name and the value."""
+    """Return what forms call a value that a field is chosen from, by the field's name and the value."""
     fields = (field for model in apps.get_models() if model._meta.app_label in OUR_APPS for field in model._meta.concrete_fields)
     named = {(field.name, str(value)): name for field in fields for value, name in field.flatchoices if isinstance(name, Promise)}
     return VALUES | named | {("scopes", scope.value): scope.label for scope in Scope}
@@ -278,7 +278,7 @@ def _value_in_words(value: Any, name: str = "") -> str:
 
 
 def time_in_words(text: str) -> str:
-    """A timestamp that was stored as text, as all others are shown; whatever else was stored stays as it is."""
+    """Return a timestamp that was stored as text, as all others are shown; whatever else was stored stays as it is."""
     try:
         timestamp = datetime.fromisoformat(text) if _TIMESTAMP.match(text) else None
     except ValueError:
@@ -287,12 +287,12 @@ def time_in_words(text: str) -> str:
 
 
 def code_in_words(text: str) -> str:
-    """A reason or description where it is a code of ours; what a person wrote stays as it is."""
+    """Return a reason or description where it is a code of ours; what a person wrote stays as it is."""
     return str(CODES.get(text, text))
 
 
 def name_in_words(name: str) -> str:
-    """A stored name that is made of a code of ours: `image_generation 15`, `catalog file models.yaml`."""
+    """Return a stored name that is made of a code of ours: `image_generation 15`, `catalog file models.yaml`."""
     if name.startswith(f"{CATALOG_FILE} "):
         return f"{CODES[CATALOG_FILE]}{name.removeprefix(CATALOG_FILE)}"
     code, _space, number = name.rpartition(" ")
@@ -300,19 +300,19 @@ def name_in_words(name: str) -> str:
 
 
 def event_in_words(kind: str) -> str:
-    """The kind of a webhook's event, such as `video.failed`; one without words stays as it is."""
+    """Return the kind of a webhook's event, such as `video.failed`; one without words stays as it is."""
     return str(EVENTS.get(kind, kind))
 
 
 def problem_in_words(problem: str) -> str:
-    """Why an attempt to deliver failed; a problem without words stays as it is."""
+    """Return why an attempt to deliver failed; a problem without words stays as it is."""
     if problem.startswith("status_"):
         return _("Answered with status %(status)s") % {"status": problem.removeprefix("status_")}
     return str(PROBLEMS.get(problem) or code_in_words(problem))
 
 
 def with_code(words: Any, code: str) -> Any:
-    """The words, with the code that they stand for beside them."""
+    """Return the words, with the code that they stand for beside them."""
     if not code:
         return "–"
     if str(words) == code:

@@ -27,7 +27,7 @@ attempts = AddressLimit(120, 60)
 
 
 def axes_address(request: HttpRequest) -> str | None:
-    """The client's address as django-axes stores it."""
+    """Return the client's address as django-axes stores it."""
     return client_address(request) or None
 
 
@@ -53,7 +53,7 @@ class LimitedByAddress:
 
 
 def failures_of(address: str) -> int:
-    """How many logins failed from this address, whatever the name, within the time of a lockout."""
+    """Return how many logins failed from this address, whatever the name, within the time of a lockout."""
     since = timezone.now() - timedelta(hours=settings.AXES_COOLOFF_TIME)
     rows = AccessAttempt.objects.filter(ip_address=address or None, attempt_time__gte=since)
     return rows.aggregate(failures=Sum("failures_since_start"))["failures"] or 0

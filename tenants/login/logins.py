@@ -22,7 +22,7 @@ def logged_in(sender: Any, request: HttpRequest | None, user: Any, **kwargs: Any
 
 
 def note_login(user: User, *, request: HttpRequest | None, way: str) -> None:
-    """Notes that `user` is in; `way` is what they hold now: `session` or `token`."""
+    """Note that `user` is in; `way` is what they hold now: `session` or `token`."""
     audit.record(actor=f"user:{user.get_username()}", action="login", target=user, after={"way": way}, request=request)
 
 
@@ -32,7 +32,7 @@ def login_failed(sender: Any, credentials: dict[str, Any], request: HttpRequest 
 
 
 def note_failure(username: str, *, what: str, request: HttpRequest | None = None) -> None:
-    """Notes that somebody was not let in as `username`; `what` was wrong is `password` or `second factor`."""
+    """Note that somebody was not let in as `username`; `what` was wrong is `password` or `second factor`."""
     name = "".join(character if character.isprintable() else "?" for character in username[:MAX_NAME_LENGTH])
     request = request or current_request.get()
     address = client_address(request) if request is not None else ""

@@ -28,13 +28,13 @@ def is_set_up(user: User) -> bool:
 
 
 def is_passed(request: HttpRequest) -> bool:
-    """Whether this session has proved a second factor."""
+    """Return whether this session has proved a second factor."""
     user: Any = request.user  # with what django-otp's middleware has added
     return bool(user.is_verified())
 
 
 def missing_page(request: HttpRequest) -> str:
-    """The URL name of the page on which this reader still has to prove or set up a second factor; "" if none."""
+    """Return the URL name of the page on which this reader still has to prove or set up a second factor; "" if none."""
     if is_passed(request):
         return ""
     if devices_of(request):
@@ -43,32 +43,34 @@ def missing_page(request: HttpRequest) -> str:
 
 
 def is_missing_for_api(user: Any, token: Any) -> bool:
-    """Whether this caller of a staff API has still to prove a second factor. `token`: of a JSON Web Token, None of a session."""
+    """Return whether this caller of a staff API has still to prove a second factor. `token`: of a JSON Web Token, None of a
+    session.
+    """
     if user.is_verified() if token is None else token.has_second_factor:
         return False
     return settings.ADMIN_REQUIRE_SECOND_FACTOR or AuthenticatorDevice.objects.filter(user_id=user.pk, confirmed=True).exists()
 
 
 def is_code(user: Any, code: str) -> bool:
-    """Whether `code` is right for this user now; each counts once, and wrong ones make the next try wait longer."""
+    """Return whether `code` is right for this user now; each counts once, and wrong ones make the next try wait longer."""
     return django_otp.match_token(user, code) is not None
 
 
 @durable
 def reset(*, user: User, actor: str, reason: str = "") -> int:
-    """Removes a user's second factor: the password alone opens the admin until a new one is set up. Returns how many went."""
+    """Remove a user's second factor: the password alone opens the admin until a new one is set up. Return how many went."""
     removed, _by_model = AuthenticatorDevice.objects.filter(user=user).delete()
     audit.record(actor=actor, action="second_factor.reset", target=user, reason=reason, before={"devices": removed})
     return removed
 
 
 def candidate(request: HttpRequest) -> str:
-    """The key offered to this reader, in hexadecimal: the same until it is used."""
+    """Return the key offered to this reader, in hexadecimal: the same until it is used."""
     return str(request.session.setdefault(CANDIDATE, new_key()))
 
 
 def address_of(device: AuthenticatorDevice) -> str:
-    """The `otpauth:` address that authenticator apps read."""
+    """Return the `otpauth:` address that authenticator apps read."""
     return str(device.config_url)
 
 
@@ -80,7 +82,7 @@ def qr_code(text: str) -> str:
 
 
 def set_up(request: HttpRequest, code: str) -> bool:
-    """Makes the offered key this user's only one, if `code` proves that their app has it."""
+    """Make the offered key this user's only one, if `code` proves that their app has it."""
     key = request.session.get(CANDIDATE, "")
     if not (key and code.isascii() and code.isdigit()):
         return False
@@ -99,7 +101,7 @@ def set_up(request: HttpRequest, code: str) -> bool:
 
 
 def check(request: HttpRequest, code: str) -> bool:
-    """Whether `code` is right now; each counts once, and wrong ones make the next try wait longer."""
+    """Return whether `code` is right now; each counts once, and wrong ones make the next try wait longer."""
     device = django_otp.match_token(request.user, code)
     if device is None:
         return False

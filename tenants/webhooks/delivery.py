@@ -34,7 +34,7 @@ logger = structlog.get_logger(__name__)
 
 
 def deliver_due() -> int:
-    """Tries each message that is due once, for about RUN_SECONDS at most. Returns how many were tried."""
+    """Try each message that is due once, for about RUN_SECONDS at most. Return how many were tried."""
     ends_at, tried = time.monotonic() + RUN_SECONDS, 0
     while time.monotonic() < ends_at and (messages := outbox.claim(limit=BATCH, limit_each=BATCH_OF_ONE)):
         _deliver(messages)
@@ -43,7 +43,7 @@ def deliver_due() -> int:
 
 
 def deliver_once(message: OutboxMessage) -> None:
-    """Tries one message now that this process alone knows of, and notes what came of it."""
+    """Try one message now that this process alone knows of, and note what came of it."""
     _deliver([message])
 
 
@@ -60,7 +60,7 @@ class Attempt:
 
 
 def _deliver(messages: list[OutboxMessage]) -> None:
-    """Sends them all at once. The threads know nothing of the database, and while they wait no connection is kept."""
+    """Send them all at once. The threads know nothing of the database, and while they wait no connection is kept."""
     attempts = [Attempt(message) for message in messages if message.member_id is None or outbox.count_as_failed(message)]
     if not attempts:
         return
@@ -73,7 +73,7 @@ def _deliver(messages: list[OutboxMessage]) -> None:
 
 
 def _destination(attempt: Attempt) -> outbox.Destination | str | None:
-    """A webhook, or the address of a mail."""
+    """Return a webhook, or the address of a mail."""
     if attempt.message.member_id is not None:
         address = outbox.addressee_of(attempt.message)
         attempt.problem, attempt.is_last = ("", False) if address else ("no_address", True)
@@ -150,7 +150,7 @@ def _send(message: OutboxMessage, destination: outbox.Destination) -> int:
 
 
 def body_of(message: OutboxMessage) -> bytes:
-    """What is sent; the same at every try."""
+    """Return what is sent; the same at every try."""
     document = {
         "id": str(message.id),
         "type": message.kind,

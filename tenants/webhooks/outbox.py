@@ -38,7 +38,7 @@ class Destination:
 
 
 def post(*, kind: str, payload: dict[str, Any], tenant_id: UUID | None = None) -> list[OutboxMessage]:
-    """Writes an alert for the operator, and one for the tenant whom it concerns; for each only if it has a webhook."""
+    """Write an alert for the operator, and one for the tenant whom it concerns; for each only if it has a webhook."""
     messages = []
     if settings.ALERT_WEBHOOK_URL:
         messages.append(OutboxMessage(kind=kind, payload=payload))
@@ -60,7 +60,7 @@ def post_mails(*, kind: str, subject: str, text: str, tenant_id: UUID) -> list[O
 
 
 def addressee_of(mail: OutboxMessage) -> str:
-    """The address of a mail now; "" for who is no longer to hear of the tenant."""
+    """Return the address of a mail now; "" for who is no longer to hear of the tenant."""
     rows = TenantMember.objects.filter(
         id=str(mail.member_id), role__in=MAILED_ROLES, user__is_active=True, tenant__is_active=True
     )
@@ -74,12 +74,12 @@ def count_as_failed(message: OutboxMessage) -> bool:
 
 
 def post_once(message: OutboxMessage) -> None:
-    """Writes a message that has an id of its own, unless it is there already."""
+    """Write a message that has an id of its own, unless it is there already."""
     OutboxMessage.objects.bulk_create([message], ignore_conflicts=True)
 
 
 def post_test(key: ApiKey) -> OutboxMessage:
-    """Writes a test message for a key's webhook, which nobody else sends.
+    """Write a test message for a key's webhook, which nobody else sends.
 
     Raises:
         NotFound: the key has no webhook.
@@ -94,13 +94,15 @@ def post_test(key: ApiKey) -> OutboxMessage:
 
 
 def messages_of(api_key_id: UUID, *, limit: int, after: UUID | None = None) -> list[OutboxMessage]:
-    """Up to `limit` messages for a key's jobs with their attempts, newest first, from behind the one with the id `after`."""
+    """Return up to `limit` messages for a key's jobs with their attempts, newest first, from behind the one with the id
+    `after`.
+    """
     rows = OutboxMessage.objects.filter(api_key_id=api_key_id).defer("secret").prefetch_related("attempts").order_by("-id")
     return list((rows.filter(id__lt=after) if after else rows)[:limit])
 
 
 def message_of(message_id: UUID) -> OutboxMessage:
-    """One message with its attempts."""
+    """Return one message with its attempts."""
     return OutboxMessage.objects.prefetch_related("attempts").get(id=message_id)
 
 
@@ -124,7 +126,7 @@ def destination_of(message: OutboxMessage) -> Destination | None:
 
 
 def claim(*, limit: int, limit_each: int) -> list[OutboxMessage]:
-    """Up to `limit` messages that are due and that nobody else sends until CLAIM_SECONDS from now.
+    """Return up to `limit` messages that are due and that nobody else sends until CLAIM_SECONDS from now.
 
     At most `limit_each` of them are one tenant's and of one kind: a receiver that is away holds up nobody else's.
     """
@@ -143,7 +145,7 @@ def claim(*, limit: int, limit_each: int) -> list[OutboxMessage]:
 def note_attempt(
     message: OutboxMessage, *, host: str, status: int | None, problem: str, elapsed_ms: int, is_last: bool = False
 ) -> None:
-    """Keeps a try and says what becomes of its message; `is_last`: it is not tried again. Called in a transaction."""
+    """Keep a try and say what becomes of its message; `is_last`: it is not tried again. Called in a transaction."""
     OutboxAttempt.objects.create(message=message, host=host[:255], status=status, problem=problem[:100], elapsed_ms=elapsed_ms)
     if not problem:
         changes: dict[str, Any] = {"state": OutboxMessage.State.DELIVERED}
@@ -157,5 +159,5 @@ def note_attempt(
 
 
 def send_again(message: OutboxMessage) -> None:
-    """Makes it due now, with all its tries before it, whatever became of it. The receiver knows it by its id."""
+    """Make it due now, with all its tries before it, whatever became of it. The receiver knows it by its id."""
     OutboxMessage.objects.filter(id=message.id).update(state=OutboxMessage.State.PENDING, tries=0, next_at=timezone.now())

@@ -24,7 +24,7 @@ class ConsoleAdmin(HistoryAdmin):
         return super().get_queryset(request).filter(self.rows_of(tenant_of(request)))
 
     def rows_of(self, tenant: Tenant) -> Q:
-        """The condition by which a row is the tenant's."""
+        """Return the condition by which a row is the tenant's."""
         return Q(tenant=tenant)
 
     def has_module_permission(self, request: HttpRequest) -> bool:
@@ -34,7 +34,7 @@ class ConsoleAdmin(HistoryAdmin):
         return may(request, self.right)
 
     def list_button(self, request: HttpRequest) -> PageButton | None:
-        """A button above the list, to the page that makes another row."""
+        """Return a button above the list, to the page that makes another row."""
         return None
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:

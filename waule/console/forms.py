@@ -11,7 +11,7 @@ from waule.core.errors import WauleError
 
 
 def actor_of(request: HttpRequest) -> str:
-    """Who acts, as the ledger and the audit log name people at the console."""
+    """Return who acts, as the ledger and the audit log name people at the console."""
     return f"console:{request.user.get_username()}"
 
 

@@ -27,7 +27,7 @@ MAX_MODELS = 12
 
 
 def home(request: HttpRequest) -> dict[str, Any]:
-    """What the page shows."""
+    """Return what the page shows."""
     found = membership_of(request)
     assert found is not None
     account = found.account()

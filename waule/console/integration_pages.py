@@ -34,7 +34,7 @@ CHANGED = "changed"  # what the audit log says of a secret
 
 
 def urls(site: Any) -> list[URLPattern]:
-    """The pages, for the site to serve."""
+    """Return the pages, for the site to serve."""
     guarded = site.admin_view
     return [
         path("webhook/", guarded(webhook), name="webhook"),

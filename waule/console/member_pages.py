@@ -33,7 +33,7 @@ class MemberForm(RoleForm):
 
 
 def _another_member(request: HttpRequest, member_id: uuid.UUID) -> TenantMember:
-    """A member of the reader's tenant who is not the reader."""
+    """Return a member of the reader's tenant who is not the reader."""
     found = membership_of(request)
     assert found is not None
     member = TenantMember.objects.select_related("user").filter(tenant=found.tenant, pk=member_id).first()

@@ -25,7 +25,7 @@ from waule.core.admin import admin_page
 
 
 def urls(site: Any) -> list[URLPattern]:
-    """The pages, for the site to serve."""
+    """Return the pages, for the site to serve."""
     guarded = site.admin_view
     return [
         path("try/", guarded(try_model), name="try"),

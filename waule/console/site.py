@@ -57,7 +57,7 @@ class ConsoleSite(UnfoldAdminSite):
         ]
 
     def door(self, view: View) -> View:
-        """A page for who has given the password, whether or not a second factor is still missing."""
+        """Return a page for who has given the password, whether or not a second factor is still missing."""
         return super().admin_view(view)
 
     def admin_view(self, view: View, cacheable: bool = False) -> View:

@@ -52,7 +52,7 @@ class Membership:
 
 
 def membership_of(request: HttpRequest) -> Membership | None:
-    """The membership this request is made under, read once per request; None for who belongs to no active tenant."""
+    """Return the membership this request is made under, read once per request; None for who belongs to no active tenant."""
     if not hasattr(request, "_membership"):
         request._membership = _read(request)  # type: ignore[attr-defined]
     found: Membership | None = request._membership  # type: ignore[attr-defined]
@@ -60,7 +60,7 @@ def membership_of(request: HttpRequest) -> Membership | None:
 
 
 def tenant_of(request: HttpRequest) -> Tenant:
-    """The tenant whose rows this request may see. The site lets nobody in who has none."""
+    """Return the tenant whose rows this request may see. The site lets nobody in who has none."""
     found = membership_of(request)
     assert found is not None
     return found.tenant

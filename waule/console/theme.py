@@ -20,7 +20,7 @@ def _item(title: Any, icon: str, page: str, right: str = "view") -> dict[str, An
 
 
 def console_theme(admin_theme: dict[str, Any]) -> dict[str, Any]:
-    """The console's theme, made from the admin's."""
+    """Return the console's theme, made from the admin's."""
     navigation = [
         {"items": [_item(_("Home"), "home", "index"), _item(_("Try a model"), "auto_awesome", "try", "generate")]},
         {

@@ -72,7 +72,7 @@ class WauleCommand(PlainCommand):
 
 
 def timestamp(text: str) -> datetime:
-    """An argument that is an ISO 8601 timestamp with its zone.
+    """Return an argument that is an ISO 8601 timestamp with its zone.
 
     Raises:
         ArgumentTypeError: it is none.

@@ -27,7 +27,7 @@ environ.Env.read_env(os.environ.get("WAULE_ENV_FILE", BASE_DIR / ".env"))
 
 
 def text(name: str, default: str = "") -> str:
-    """The value of a setting, without what people paste around it: blanks, quotes, and a comment after ` #`.
+    """Return the value of a setting, without what people paste around it: blanks, quotes, and a comment after ` #`.
 
     (Docker's `--env-file` and systemd keep some of these, shells and dotenv files do not.)
     """
@@ -50,7 +50,7 @@ def _cleaned(name: str, value: str) -> str:
 
 
 def texts(name: str) -> list[str]:
-    """A comma-separated list without empty entries and without the spaces and quotes around them."""
+    """Return a comma-separated list without empty entries and without the spaces and quotes around them."""
     value = os.environ.get(name, "").strip()
     if _QUOTED_ENTRIES.fullmatch(value):
         return [entry for part in _COMMENT.sub("", value).split(",") if (entry := _cleaned(name, part))]
@@ -58,7 +58,7 @@ def texts(name: str) -> list[str]:
 
 
 def url(name: str, default: str = "") -> str:
-    """An http or https URL, without a slash at its end."""
+    """Return an http or https URL, without a slash at its end."""
     value = text(name, default)
     try:
         parts = urlsplit(value)
@@ -71,7 +71,7 @@ def url(name: str, default: str = "") -> str:
 
 
 def time_zone(name: str, default: str) -> str:
-    """The name of a time zone, such as Asia/Shanghai."""
+    """Return the name of a time zone, such as Asia/Shanghai."""
     value = text(name, default)
     try:
         ZoneInfo(value)
@@ -130,7 +130,7 @@ def flag(name: str, default: bool = False) -> bool:
 
 
 def number(name: str, default: float, *, low: float, high: float) -> float:
-    """A number between `low` and `high`, both included."""
+    """Return a number between `low` and `high`, both included."""
     value = text(name)
     try:
         result = float(value) if value else default
@@ -142,7 +142,7 @@ def number(name: str, default: float, *, low: float, high: float) -> float:
 
 
 def decimal(name: str, default: str) -> Decimal:
-    """A positive decimal number, exactly as it is written."""
+    """Return a positive decimal number, exactly as it is written."""
     try:
         result = Decimal(text(name, default))
     except InvalidOperation:
@@ -170,7 +170,7 @@ def choice(name: str, default: str, allowed: tuple[str, ...]) -> str:
 
 
 def secret(name: str, *, debug: bool) -> str:
-    """A secret of at least 32 characters. With DEBUG off a missing or weak one stops the start; its value is not shown."""
+    """Return a secret of at least 32 characters. With DEBUG off a missing or weak one stops the start; its value is not shown."""
     value = text(name)
     if debug:
         return value or f"insecure-{name.lower()}-of-a-development-machine-only"

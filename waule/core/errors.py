@@ -44,7 +44,7 @@ class InvalidRequest(WauleError):
 
     @classmethod
     def of_fields(cls, fields: Mapping[str, list[str]]) -> "InvalidRequest":
-        """The error for these fields; its sentence names the first one."""
+        """Return the error for these fields; its sentence names the first one."""
         name, problems = next(iter(fields.items()))
         return cls(f"{name}: {problems[0]}", fields=dict(fields))
 

@@ -11,7 +11,7 @@ _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
 def make_private_folder(folder: Path) -> None:
-    """Makes a folder, and those above it that are missing, each for its owner alone. Raises OSError."""
+    """Make a folder, and those above it that are missing, each for its owner alone. Raises OSError."""
     missing = [folder, *folder.parents]
     for each in reversed([path for path in missing if not path.exists()]):
         with contextlib.suppress(FileExistsError):  # another process was quicker
@@ -21,7 +21,7 @@ def make_private_folder(folder: Path) -> None:
 
 
 def make_private(path: Path) -> None:
-    """Takes from others what they may do with a file of ours; one that is not there, or not ours, stays as it is."""
+    """Take from others what they may do with a file of ours; one that is not there, or not ours, stays as it is."""
     with contextlib.suppress(FileNotFoundError, PermissionError):
         found = path.stat()
         if found.st_mode & _OTHERS and found.st_uid == os.geteuid():

@@ -7,7 +7,7 @@ from uuid import UUID
 
 
 def uuid7() -> UUID:
-    """A version 7 UUID (RFC 9562): 48 bits of Unix milliseconds, then 74 random bits.
+    """Return a version 7 UUID (RFC 9562): 48 bits of Unix milliseconds, then 74 random bits.
 
     New rows land at the end of the primary key's index, and the newest sort last.
     """
@@ -19,12 +19,12 @@ def uuid7() -> UUID:
 
 
 def uuid7_floor(timestamp: datetime) -> UUID:
-    """The smallest version 7 UUID that could have been made at `timestamp`."""
+    """Return the smallest version 7 UUID that could have been made at `timestamp`."""
     return UUID(int=int(timestamp.timestamp() * 1000) << 80)
 
 
 def parse_uuid(text: str) -> UUID | None:
-    """The UUID that `text` spells in its canonical form, or None: an id we never gave is simply unknown."""
+    """Return the UUID that `text` spells in its canonical form, or None: an id we never gave is simply unknown."""
     try:
         value = UUID(text)
     except (ValueError, AttributeError, TypeError):

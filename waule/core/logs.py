@@ -39,14 +39,14 @@ def redact(value: Any) -> Any:
 
 
 def add_request_id(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """The structlog processor that puts it into every line, unless a job has put its own there."""
+    """Return the structlog processor that puts it into every line, unless a job has put its own there."""
     if current := request_id.get():
         event.setdefault("request_id", current)
     return event
 
 
 def redact_event(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """The structlog processor; it also sees every record of the standard library's loggers."""
+    """Return the structlog processor; it also sees every record of the standard library's loggers."""
     for key, value in event.items():
         if key.startswith("_"):
             continue

@@ -17,7 +17,7 @@ _FILE = re.compile(r"[a-z_]+_(\d+)\.db")
 
 
 def share() -> None:
-    """Lets this process and its children count together with the others. What is left of an earlier run is deleted."""
+    """Let this process and its children count together with the others. What is left of an earlier run is deleted."""
     path = Path(os.environ.get(VARIABLE) or _default())
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     os.environ[VARIABLE] = str(path)

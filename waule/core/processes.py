@@ -14,7 +14,7 @@ DRAIN_SECONDS = 60  # a server or worker that is asked to stop waits so long for
 
 
 def end_with_parent(parent: int | None = None) -> None:
-    """Ends this process when `parent` is gone, even by `kill -9`. Without one: the process named by WAULE_PARENT_PID, if any."""
+    """End this process when `parent` is gone, even by `kill -9`. Without one: the process named by WAULE_PARENT_PID, if any."""
     parent = parent or int(os.environ.get(PARENT_VARIABLE) or 0)
     if parent:
         threading.Thread(target=_watch, args=(parent,), name="end-with-parent", daemon=True).start()
@@ -29,7 +29,7 @@ def _watch(parent: int) -> None:
 
 
 def leave() -> None:
-    """Ends this process with status 0, however many of its threads still wait for somebody.
+    """End this process with status 0, however many of its threads still wait for somebody.
 
     Python's own way out would wait for some of them, and trip over others that speak while it clears up.
     """

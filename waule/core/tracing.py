@@ -100,7 +100,8 @@ def span(
     is_root: bool = True,
     attributes: Mapping[str, Value] | None = None,
 ) -> AbstractContextManager[Span]:
-    """A step that lasts as long as the `with` block. Its parent is `parent` (a traceparent) if given, else the step around it.
+    """Return a step that lasts as long as the `with` block. Its parent is `parent` (a traceparent) if given, else the step around
+    it.
 
     `is_root`: without a parent it begins a trace; else it is not recorded then.
     """
@@ -149,7 +150,7 @@ def traceparent() -> str:
 
 
 def add_trace_id(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """The structlog processor that puts the trace's and the span's id into every line. Installed where traces are on."""
+    """Return the structlog processor that puts the trace's and the span's id into every line. Installed where traces are on."""
     if _provider is not None:
         from opentelemetry import trace
 

@@ -87,7 +87,7 @@ class _Pipe:
         self.checked_at, self.sent = time.monotonic(), 0
 
     def write(self, chunk: bytes) -> bool:
-        """Whether the reader took it."""
+        """Return whether the reader took it."""
         view = memoryview(chunk)
         while view:
             try:

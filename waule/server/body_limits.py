@@ -33,7 +33,7 @@ def body_limit(environ: dict[str, Any]) -> int:
 
 
 def _is_known(environ: dict[str, Any], view: Any) -> bool:
-    """Whether the head of the request authenticates its caller. The resource asks again when the body is there."""
+    """Return whether the head of the request authenticates its caller. The resource asks again when the body is there."""
     request = WSGIRequest(environ | {"wsgi.input": io.BytesIO(), "CONTENT_LENGTH": "0", "CONTENT_TYPE": ""})
     try:
         if settings.SESSION_COOKIE_NAME in request.COOKIES:

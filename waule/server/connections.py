@@ -106,7 +106,7 @@ class Watch:
 
 
 def is_open(peer: Peer) -> bool:
-    """Whether the connection of that peer is established still: who has gone will not read the answer."""
+    """Return whether the connection of that peer is established still: who has gone will not read the answer."""
     if sys.platform != "linux":
         return True
     for number in _descriptors():
@@ -153,7 +153,7 @@ def _peer(connection: socket.socket) -> Peer:
 
 
 def _acked_and_unsent(connection: socket.socket) -> tuple[int, int]:
-    """How many bytes the peer has acknowledged, and how many wait to be sent or acknowledged."""
+    """Return how many bytes the peer has acknowledged, and how many wait to be sent or acknowledged."""
     info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_BYTES)
     acked = int(struct.unpack_from("<Q", info, BYTES_ACKED_AT)[0])
     return acked, int(struct.unpack("i", fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, b"\0\0\0\0"))[0])

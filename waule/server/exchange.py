@@ -166,7 +166,7 @@ class Exchange:
         _receiving.pop(self, None)
 
     def _keep(self, size: int) -> bool:
-        """Whether `size` bytes of this body may be kept; answers 503 where the process keeps too much already."""
+        """Return whether `size` bytes of this body may be kept; answers 503 where the process keeps too much already."""
         global _kept
         more = size - self.kept_bytes
         if more <= 0:

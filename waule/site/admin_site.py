@@ -56,7 +56,7 @@ class WauleAdminSite(UnfoldAdminSite):
         return ScriptTexts.as_view(packages=["django.contrib.admin"])(request)
 
     def door(self, view: View) -> View:
-        """A page for who has given the password, whether or not a second factor is still missing."""
+        """Return a page for who has given the password, whether or not a second factor is still missing."""
         return super().admin_view(view)
 
     def admin_view(self, view: View, cacheable: bool = False) -> View:
@@ -89,7 +89,7 @@ class WauleAdminSite(UnfoldAdminSite):
         return super().index(request, {**dashboard(request), **(extra_context or {})})
 
     def search(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
-        """The command palette. Unfold's own keeps results for minutes, whatever the reader may see meanwhile."""
+        """Return the command palette. Unfold's own keeps results for minutes, whatever the reader may see meanwhile."""
         from waule.site.search import search_view
 
         return search_view(request)

@@ -45,7 +45,7 @@ Series = tuple[str, str, Sequence[float | None]]  # title, colour, a value for e
 
 
 def dashboard(request: HttpRequest) -> dict[str, Any]:
-    """What the reader may see, by their permissions."""
+    """Return what the reader may see, by their permissions."""
     may: May = request.user.has_perm
     days = figures.Days(DAYS)
     context: dict[str, Any] = {"cards": list(_cards(may, days))}
@@ -114,7 +114,7 @@ def _open_alerts() -> int:
 
 
 def _open_holds() -> tuple[int, int, list[int]]:
-    """How many there are, their credits, and how many of each age: up to each of AGES, older, and kept as unknown."""
+    """Return how many there are, their credits, and how many of each age: up to each of AGES, older, and kept as unknown."""
     now = timezone.now()
     bounds = [now - age for age in AGES]
     between = [Q(created_at__gt=older, created_at__lte=newer) for newer, older in pairwise(bounds)]
@@ -139,7 +139,7 @@ def _net(days: figures.Days) -> list[int | None]:
 
 
 def _drawn(draw: Callable[..., str], days: figures.Days, series: list[Series]) -> dict[str, Any]:
-    """A chart of those series that have something to show, with a legend where there are several; {} of none."""
+    """Return a chart of those series that have something to show, with a legend where there are several; {} of none."""
     series = [each for each in series if any(each[2])]
     legend = [(title, colour) for title, colour, _values in series]
     return {"data": draw(_labels(days), *series), "legend": legend if len(series) > 1 else []} if series else {}
@@ -174,7 +174,7 @@ Names = Callable[[list[str]], dict[str, tuple[str, str]]]
 
 
 def _shares(sums: Counter[str], names: Names) -> list[dict[str, Any]]:
-    """The largest of the sums with their names, links and share of the largest; what has no name is left out."""
+    """Return the largest of the sums with their names, links and share of the largest; what has no name is left out."""
     top = [(key, value) for key, value in sums.most_common(TOP) if value > 0]
     named = names([key for key, _value in top])
     largest = top[0][1] if top else 1

@@ -146,7 +146,7 @@ def _labeled(name: str, text: str, label: str, found: dict[str, int], values: It
 
 
 def _registry() -> CollectorRegistry:
-    """What the processes of this machine counted, and what the database knows."""
+    """Return what the processes of this machine counted, and what the database knows."""
     if os.environ.get(VARIABLE) is None:
         return COUNTED
     registry = CollectorRegistry()

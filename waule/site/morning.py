@@ -48,7 +48,7 @@ def list_address(url_name: str, query: str = "") -> str:
 
 
 def cards(may: May, days: figures.Days) -> Iterator[Card]:
-    """What the reader may see, by their permissions."""
+    """Yield what the reader may see, by their permissions."""
     if may("billing.view_reconcilerun"):
         yield _money()
     if may("aiservices.view_service"):
@@ -98,7 +98,7 @@ def _upstreams() -> Card:
 
 
 def against(shown: Callable[[int], str | None]) -> str:
-    """The note below a figure of today: what `shown` says of yesterday and of a week ago, until the same hour."""
+    """Return the note below a figure of today: what `shown` says of yesterday and of a week ago, until the same hour."""
     yesterday, week = (shown(back) or "–" for back in DAYS_BACK)
     return _("At this hour: %(yesterday)s yesterday, %(week)s a week ago") % {"yesterday": yesterday, "week": week}
 
@@ -144,7 +144,7 @@ def _moved(title: Any, days: figures.Days, name: str, link: str, icon: str) -> C
 
 
 def grants(days: figures.Days) -> list[dict[str, Any]]:
-    """What was granted today, by kind."""
+    """Return what was granted today, by kind."""
     found = days.of_today(figures.GRANTED)
     return [
         {
@@ -158,7 +158,7 @@ def grants(days: figures.Days) -> list[dict[str, Any]]:
 
 
 def spenders(days: figures.Days) -> list[dict[str, Any]]:
-    """The accounts that used most today, each against yesterday and a week ago until now; exact, by the ledger."""
+    """Return the accounts that used most today, each against yesterday and a week ago until now; exact, by the ledger."""
     top = [int(key) for key, credits in days.of_today(figures.OF_ACCOUNT).most_common(SHOWN_SPENDERS) if credits > 0]
     now = timezone.now()
     midnight = now.astimezone(ZoneInfo(settings.BILLING_TIME_ZONE)).replace(hour=0, minute=0, second=0, microsecond=0)
@@ -187,7 +187,7 @@ def _spender(account: Account, today: int, yesterday: int, week: int) -> dict[st
 
 
 def attention(may: May, unknown: int) -> list[dict[str, Any]]:
-    """Everything that waits for a person, with how many of it there are."""
+    """Return everything that waits for a person, with how many of it there are."""
     return [
         {"name": name, "value": spaced_number(count), "link": link} for name, count, link in _attention(may, unknown) if count
     ]

@@ -55,7 +55,7 @@ class Subject:
     zone: ZoneInfo
 
     def list_of(self, url_name: str, column: str, value: Any, **more: Any) -> str:
-        """The address of a list with the rows of this owner alone."""
+        """Return the address of a list with the rows of this owner alone."""
         return f"{reverse(f'admin:{url_name}_changelist')}?{urlencode({f'{column}__id__exact': value} | more)}"
 
     def generations(self, **more: Any) -> str:
@@ -225,7 +225,7 @@ def _object(subject: Subject) -> str:
 
 
 def _audit(subject: Subject) -> list[dict[str, Any]]:
-    """What was done to the owner, its account and its newest keys."""
+    """Return what was done to the owner, its account and its newest keys."""
     kind, _colon, key = _object(subject).partition(":")
     objects = Q(target_type=kind, target_id=key)
     if subject.account is not None:

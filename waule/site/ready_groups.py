@@ -46,7 +46,7 @@ READY_GROUPS = {
 
 
 def make_ready_groups(using: str = DEFAULT_DB_ALIAS, **kwargs: Any) -> None:
-    """Makes the groups and gives them their permissions. Runs after `migrate`; may run again."""
+    """Make the groups and give them their permissions. Runs after `migrate`; may run again."""
     for label in OUR_APPS:
         create_permissions(apps.get_app_config(label), verbosity=0, using=using)
     groups, permissions = apps.get_model("auth", "Group"), apps.get_model("auth", "Permission")

@@ -52,7 +52,7 @@ def search_view(request: HttpRequest) -> HttpResponse:
 
 
 def find(reader: AbstractBaseUser | AnonymousUser, term: str) -> list[SearchResult]:
-    """What the reader may see of what `term` may mean."""
+    """Return what the reader may see of what `term` may mean."""
     term = " ".join(term.replace("\x00", "").split())[:MAX_LENGTH]
     if len(term) < MIN_LENGTH:
         return []
@@ -132,7 +132,7 @@ def _refunds(term: str) -> list[SearchResult]:
 
 
 def _with_id(model: Any, term: str) -> Any:
-    """The row with this id as a whole."""
+    """Return the row with this id as a whole."""
     pk = parse_uuid(term.lower())
     return model.objects.filter(pk=pk).select_related("account__tenant", "account__user") if pk else ()
 
@@ -154,7 +154,7 @@ def _generations(term: str) -> list[SearchResult]:
 
 
 def _matched(row: Generation, term: str) -> str:
-    """Which of its ids has the part."""
+    """Return which of its ids has the part."""
     part = part_search.normalized(term)
     named = {"": str(row.pk), _("request"): row.request_id, _("provider's id"): row.upstream_id}
     name, value = next((name, value) for name, value in named.items() if part in part_search.normalized(value))
@@ -181,7 +181,7 @@ def _shown_generations(ids: set[Any], more: Callable[[Generation], str]) -> list
 
 
 def _audit(term: str) -> list[SearchResult]:
-    """What was done in one request, as its list shows it."""
+    """Return what was done in one request, as its list shows it."""
     count = AuditEntry.objects.filter(request_id=term).count() if part_search.is_part(term) else 0
     if not count:
         return []

@@ -13,7 +13,7 @@ UNKNOWN = {"state__exact": "unknown"}
 
 
 def _list_tab(title: Any, url_name: str, query: dict[str, str], *, but: dict[str, str]) -> dict[str, Any]:
-    """A list as it is filtered by `query`; lit while it is shown so, and not as `but` filters it."""
+    """Return a list as it is filtered by `query`; lit while it is shown so, and not as `but` filters it."""
     app, model, _page = url_name.split("_")
 
     def is_active(request: HttpRequest) -> bool:
@@ -30,7 +30,7 @@ def _list_tab(title: Any, url_name: str, query: dict[str, str], *, but: dict[str
 
 
 def tabs(request: HttpRequest) -> list[dict[str, Any]]:
-    """The tabs above lists and pages."""
+    """Return the tabs above lists and pages."""
     generations = "aiservices_generation_changelist"
     items = [_list_tab(_("All"), generations, {}, but=UNKNOWN), _list_tab(_("Unknown outcomes"), generations, UNKNOWN, but={})]
     return [{"models": ["aiservices.generation"], "items": items}, *admin_panels.tabs(request)]

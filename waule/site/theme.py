@@ -8,7 +8,7 @@ from django.utils.translation import gettext_lazy as _
 
 
 def _item(title: Any, icon: str, url_name: str, permission: str = "") -> dict[str, Any]:
-    """One line of the navigation; a list is offered to those who may see it."""
+    """Return one line of the navigation; a list is offered to those who may see it."""
     item = {"title": title, "icon": icon, "link": reverse_lazy(f"admin:{url_name}")}
     if url_name.endswith("_changelist"):
         app, model, _page = url_name.split("_")

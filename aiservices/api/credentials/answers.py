@@ -79,6 +79,6 @@ def rest_answer(row: ModelCooldown) -> dict[str, Any]:
 
 
 def sync_answer(result: sora_sync.SyncResult) -> dict[str, Any]:
-    """How a sync went: a number for each thing done, and the lists behind them."""
+    """Return how a sync went: a number for each thing done, and the lists behind them."""
     lists = {name: getattr(result, name) for name in ("adopted", "updated", "pushed", "missing", "conflicts", "failed")}
     return {"success": True} | {name: len(found) for name, found in lists.items()} | {"results": lists}

@@ -42,5 +42,5 @@ class StaffViewSet(ApiViewSet):
 
 
 def actor_of(view: Any, request: Request) -> str:
-    """Who the audit log says it was."""
+    """Return who the audit log says it was."""
     return str(request.user) if HasInternalSecret in view.permission_classes else f"admin:{request.user}"

@@ -103,7 +103,7 @@ def gemini_fields(body: dict[str, Any]) -> dict[str, Any]:
 
 
 def import_item(provider: str, item: Any) -> dict[str, Any]:
-    """One item of a bulk body, or one line of a file, as the verb takes it; a malformed one carries its `error`."""
+    """Return one item of a bulk body, or one line of a file, as the verb takes it; a malformed one carries its `error`."""
     if isinstance(item, str) and provider == "gemini":
         item = read(provider, item)
     if isinstance(item, Pasted):

@@ -59,7 +59,7 @@ class _Credentials(ApiViewSet):
 
     @abstractmethod
     def show(self, row: Any) -> dict[str, Any]:
-        """What an answer says of `row`."""
+        """Return what an answer says of `row`."""
 
     def pushed(self, row: Any) -> Any:
         """The row after its change was pushed to the Sora service."""
@@ -99,7 +99,7 @@ class _Credentials(ApiViewSet):
         return answer({"success": True, "id": credential_id})
 
     def deleted(self, credential_pk: Any) -> None:
-        """Tells whoever else has to know."""
+        """Tell whoever else has to know."""
 
     @extend_schema(request=ReasonBody)
     def enable(self, request: Request, credential_id: str) -> Response:
@@ -146,13 +146,13 @@ class _Credentials(ApiViewSet):
 
 
 def _answers(*, listed: type, read: type, changed: type) -> dict[str, dict[int, type]]:
-    """What the actions of a kind of credentials answer, for the OpenAPI document."""
+    """Return what the actions of a kind of credentials answer, for the OpenAPI document."""
     changes = {action: {200: changed} for action in ("partial_update", "enable", "disable", "use_again")}
     return {"list": {200: listed}, "retrieve": {200: read}, "create": {201: changed}, **changes}
 
 
 def _reason(view: ApiViewSet, request: Request) -> dict[str, Any]:
-    """The optional body of a switch; no body at all will do."""
+    """Return the optional body of a switch; no body at all will do."""
     has_body = request.META.get("CONTENT_LENGTH") not in (None, "", "0")
     return view.read_body(request, REASON_BODY) if has_body else {}
 

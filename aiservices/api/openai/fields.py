@@ -69,7 +69,7 @@ _INTEGER = re.compile(r"-?(?:0|[1-9][0-9]{0,18})")
 
 
 def typed(name: str, value: Any) -> Any:
-    """A form's text as the JSON value that it stands for, where the field is a number or a flag."""
+    """Return a form's text as the JSON value that it stands for, where the field is a number or a flag."""
     if not isinstance(value, str):
         return value
     if name in FORM_INTEGERS and _INTEGER.fullmatch(value):

@@ -83,7 +83,7 @@ IMAGES, EDITS = ImagesBody(), EditsBody()
 
 
 def images_of(fields: dict[str, Any]) -> tuple[tuple[str, ...], str]:
-    """The images that a body brings, and what it calls them.
+    """Return the images that a body brings, and what it calls them.
 
     Raises:
         InvalidRequest: too many, or one that cannot be used.
@@ -101,7 +101,7 @@ def images_of(fields: dict[str, Any]) -> tuple[tuple[str, ...], str]:
 
 
 def image_request(fields: dict[str, Any]) -> tuple[GenerationRequest, str]:
-    """What the body asks for, its images checked, and what it calls them.
+    """Return what the body asks for, its images checked, and what it calls them.
 
     Raises:
         InvalidRequest. UnsupportedParameter.
@@ -174,7 +174,7 @@ class EditViewSet(OpenAIViewSet):
 
 
 def make_images(request: Request, fields: dict[str, Any], *, event: str) -> HttpResponseBase:
-    """Makes the images that the body asks for and answers with them, or with a stream of events."""
+    """Make the images that the body asks for and return with them, or with a stream of events."""
     generation_request, images_name = image_request(fields)
     try:
         admitted = generations.begin_image(

@@ -28,5 +28,5 @@ class ModelViewSet(OpenAIViewSet):
 
 
 def models_of(key: ApiKey) -> list[Shown]:
-    """The models that the key may use."""
+    """Return the models that the key may use."""
     return [shown for shown in models_on_show(key.tenant) if key.may_use(shown.model)]

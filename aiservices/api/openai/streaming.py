@@ -120,7 +120,7 @@ def _draft(output: Output, number: int, generation: Generation, event: str) -> b
 
 
 def _completed(generation: Generation, event: str) -> Iterator[bytes]:
-    """One event for each image; their `credits_charged` add up to what was charged."""
+    """Yield one event for each image; their `credits_charged` add up to what was charged."""
     name, count = f"{event}.completed", len(generation.outputs)
     for number, result in enumerate(generation.outputs):
         credits = generation.credits_charged * (number + 1) // count - generation.credits_charged * number // count
@@ -129,7 +129,7 @@ def _completed(generation: Generation, event: str) -> Iterator[bytes]:
 
 
 def usage_of(credits: int) -> dict[str, Any]:
-    """What was charged, beside the counts of tokens that clients insist on."""
+    """Return what was charged, beside the counts of tokens that clients insist on."""
     return {
         "total_tokens": 0,
         "input_tokens": 0,
@@ -140,7 +140,7 @@ def usage_of(credits: int) -> dict[str, Any]:
 
 
 def _about(picture: bytes, generation: Generation) -> dict[str, Any]:
-    """The picture and what it is."""
+    """Return the picture and what it is."""
     kept = generation.parameters.get("parameters", {})
     return {
         "b64_json": base64.b64encode(picture).decode(),
@@ -153,7 +153,7 @@ def _about(picture: bytes, generation: Generation) -> dict[str, Any]:
 
 
 def bytes_of(result: dict[str, Any], generation: Generation) -> bytes:
-    """The result's bytes; fetched where they do not lie here."""
+    """Return the result's bytes; fetched where they do not lie here."""
     if "objectKey" in result:
         return media.read(result["objectKey"], owner=Principal.of(generation))
     fetched = fetch(result["url"])

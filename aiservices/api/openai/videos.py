@@ -68,7 +68,7 @@ VIDEOS, VIDEOS_QUERY = VideosBody(), VideosQuery()
 
 
 def video_answer(generation: Generation, *, as_queued: bool = False) -> dict[str, Any]:
-    """The video job; `as_queued` as its creation was answered."""
+    """Return the video job; `as_queued` as its creation was answered."""
     kept = generation.parameters
     state = State.QUEUED if as_queued else State(generation.state)
     completed_at = None if as_queued else generation.completed_at

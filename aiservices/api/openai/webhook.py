@@ -24,7 +24,7 @@ WEBHOOK = WebhookBody()
 
 
 def named_webhook(request: Request, fields: dict[str, Any]) -> dict[str, Any]:
-    """The webhook that a body names for its job, checked.
+    """Return the webhook that a body names for its job, checked.
 
     Raises:
         InvalidRequest.

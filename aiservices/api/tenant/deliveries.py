@@ -32,7 +32,7 @@ DELIVERIES_QUERY = DeliveriesQuery()
 class WebhookTestViewSet(OpenAIViewSet):
     @extend_schema(request=None, responses={200: schema.Delivery}, operation_id="v1_webhook_test")
     def create(self, request: Request) -> Response:
-        """Sends a message of the type `webhook.test` now, once, and tells what came of it."""
+        """Send a message of the type `webhook.test` now, once, and tells what came of it."""
         message = outbox.post_test(key_of(request))
         outbox_delivery.deliver_once(message)
         return answer(delivery_answer(outbox.message_of(message.id)))

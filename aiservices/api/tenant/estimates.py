@@ -75,7 +75,7 @@ class EstimateViewSet(OpenAIViewSet):
 
 
 def model_of(fields: dict[str, Any]) -> AIModel:
-    """The model that is meant: of two that share a name the one of videos where seconds are given, else the other.
+    """Return the model that is meant: of two that share a name the one of videos where seconds are given, else the other.
 
     Raises:
         ModelNotFound.
@@ -87,7 +87,7 @@ def model_of(fields: dict[str, Any]) -> AIModel:
 
 
 def use_of(caller: Principal, model: AIModel, fields: dict[str, Any]) -> UsageRequest:
-    """The use that the request would be priced by."""
+    """Return the use that the request would be priced by."""
     mode = fields.get("mode") or fields.get("quality", "")
     mode = "" if mode == "auto" else mode
     for type in (Type.IMAGE, Type.VIDEO):

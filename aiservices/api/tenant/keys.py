@@ -105,7 +105,7 @@ class KeyViewSet(OpenAIViewSet):
 
 
 def visible_mode(own: ApiKey) -> str | None:
-    """A test key sees test keys only."""
+    """Return a test key sees test keys only."""
     return Mode.TEST if own.mode == Mode.TEST else None
 
 

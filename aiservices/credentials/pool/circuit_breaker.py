@@ -36,7 +36,7 @@ def learn(
     *,
     is_trial: bool,
 ) -> dict[str, Any]:
-    """The columns that `outcome` changes in `credential`, whose row the caller has locked."""
+    """Return the columns that `outcome` changes in `credential`, whose row the caller has locked."""
     changed: dict[str, Any] = {}
     letter = LETTERS.get(outcome, "")
     recent = (credential.recent + letter)[-WINDOW:]
@@ -55,7 +55,7 @@ def learn(
 
 
 def failed(credential: Credential, message: str, now: datetime) -> dict[str, Any]:
-    """The columns that count a failure, whoever's fault it was."""
+    """Return the columns that count a failure, whoever's fault it was."""
     same_day = credential.day == today(now)
     return {
         "error_count": F("error_count") + 1,
@@ -83,7 +83,7 @@ def _cooled(
 
 
 def cooldown_seconds(outcome: str, offences: int, retry_after_seconds: float | None) -> float:
-    """How long a cooldown lasts: as the upstream said or by default, twice as long for each offence before."""
+    """Return how long a cooldown lasts: as the upstream said or by default, twice as long for each offence before."""
     told_seconds = min(retry_after_seconds or 0, MAX_RETRY_AFTER_SECONDS)
     if retry_after_seconds is not None and offences <= 1:
         return told_seconds
@@ -100,7 +100,7 @@ def _worse(one: str, other: str) -> str:
 def observe(
     *, credential: GeminiKey | SoraToken, outcome: str, retry_after_seconds: float | None = None, message: str = ""
 ) -> None:
-    """Remembers what a test that an operator asked for found. That it works ends every cooldown.
+    """Remember what a test that an operator asked for found. That it works ends every cooldown.
 
     What could not be tested (`overloaded`, `error`) says nothing about the credential.
     """
@@ -128,14 +128,14 @@ def _end_model_cooldowns(credential: Credential) -> None:
 
 
 def end_cooldown_within(credential: GeminiKey | SoraToken) -> None:
-    """Makes a credential ready now, for every model, inside the caller's transaction."""
+    """Make a credential ready now, for every model, inside the caller's transaction."""
     type(credential)._default_manager.filter(pk=credential.pk).update(**_ready())
     _end_model_cooldowns(credential)
 
 
 @durable
 def give_trial(*, credential: GeminiKey | SoraToken) -> None:
-    """Ends a cooldown, or a detected state, before its time: the next lease is a trial, and its report decides."""
+    """End a cooldown, or a detected state, before its time: the next lease is a trial, and its report decides."""
     start_half_open_within(credential)
 
 
@@ -147,5 +147,5 @@ def start_half_open_within(credential: GeminiKey | SoraToken) -> None:
 
 
 def mark_within(credential: GeminiKey | SoraToken, state: str, cooling_until: datetime | None) -> None:
-    """Takes over what the upstream itself says about a credential, inside the caller's transaction."""
+    """Take over what the upstream itself says about a credential, inside the caller's transaction."""
     type(credential)._default_manager.filter(pk=credential.pk).update(state=state, cooling_until=cooling_until, trial_until=None)

@@ -27,7 +27,7 @@ def end_overdue_now_and_then() -> None:
 
 
 def end_overdue() -> int:
-    """Ends the leases whose time is over, and answers how many there were."""
+    """End the leases whose time is over, and return how many there were."""
     now = timezone.now()
     overdue = CredentialLease.objects.filter(ended_at__isnull=True, expires_at__lte=now)
     return _end_overdue(now) if overdue.exists() else 0
@@ -62,7 +62,7 @@ def clean_up() -> None:
 
 @durable
 def forget_old_leases(*, keep_days: int = 14, limit: int = 5000) -> int:
-    """Deletes leases that ended more than `keep_days` ago, at most `limit` at once; answers how many."""
+    """Delete leases that ended more than `keep_days` ago, at most `limit` at once; return how many."""
     before = timezone.now() - timedelta(days=keep_days)
     old = list(CredentialLease.objects.filter(ended_at__lt=before).values_list("pk", flat=True)[:limit])
     return CredentialLease.objects.filter(pk__in=old).delete()[0]

@@ -68,7 +68,7 @@ def lease(
     use: str | None = None,
     generation_id: UUID | None = None,
 ) -> Lease:
-    """Lends the best credential of `provider` that is ready; the lease notes the generation of ours that it is for.
+    """Lend the best credential of `provider` that is ready; the lease notes the generation of ours that it is for.
 
     Raises:
         CredentialsExhausted: none is ready; `retry_after_seconds` is when the soonest may be.
@@ -128,7 +128,7 @@ def _take_with_retries(wanted: _Wanted) -> "_Taken | None":
 
 
 def _use_of(provider: str, model: str) -> str:
-    """Whether `model` makes images or videos, where that matters and can be told; else an empty text."""
+    """Return whether `model` makes images or videos, where that matters and can be told; else an empty text."""
     if provider != "sora" or not model:
         return ""
     found = set(AIModel.objects.filter(provider=provider, model_id=model).values_list("type", flat=True)[:2])
@@ -206,7 +206,7 @@ def _prepared(kind: Kind) -> Prepared:
 
 @lru_cache(maxsize=32)
 def take_sql(vendor: str, kind: Kind) -> str:
-    """The statement that takes a credential, and on PostgreSQL writes the lease."""
+    """Return the statement that takes a credential, and on PostgreSQL writes the lease."""
     table, use = kind.table, kind.use
     counted = f"in_flight_{use}s" if kind.provider == "sora" and use else ""
     ready = _ready(vendor, kind)
@@ -305,7 +305,7 @@ def seconds_until_ready(provider: str, use: str = "", model: str = "") -> int:
 
 
 def _ready_at(credential: GeminiKey | SoraToken, now: datetime, use: str) -> datetime | None:
-    """The earliest moment at which nothing that is known stands in the way; None if that takes an operator."""
+    """Return the earliest moment at which nothing that is known stands in the way; None if that takes an operator."""
     timestamp = now
     if credential.state != Credential.State.READY:
         if credential.cooling_until is None:
@@ -330,7 +330,7 @@ def _ready_at(credential: GeminiKey | SoraToken, now: datetime, use: str) -> dat
 
 @durable
 def _take_back(provider: str, lease_id: UUID, credential_id: UUID) -> None:
-    """Undoes a lease that never reached anybody. What is known of the credential stays as it was."""
+    """Undo a lease that never reached anybody. What is known of the credential stays as it was."""
     model = MODELS[provider]
     credential = model._default_manager.select_for_update(no_key=True).defer("secret").filter(pk=credential_id).first()
     lease = CredentialLease.objects.filter(pk=lease_id, ended_at=None).first()

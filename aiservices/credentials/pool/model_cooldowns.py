@@ -15,7 +15,7 @@ KEEP = timedelta(days=1)  # a limit within so long after the last cooldown is an
 def rest(
     credential: Credential, model: str, outcome: str, retry_after_seconds: float | None, message: str, now: datetime
 ) -> None:
-    """Lets a credential, whose row the caller has locked, rest for one model."""
+    """Let a credential, whose row the caller has locked, rest for one model."""
     found = ModelCooldown.objects.filter(credential_id=credential.pk, model=model).first()
     if found is None or found.cooling_until < now - KEEP:
         offences = 1

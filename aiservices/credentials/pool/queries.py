@@ -14,7 +14,7 @@ MODELS: dict[str, type[GeminiKey] | type[SoraToken]] = {"gemini": GeminiKey, "so
 
 
 def today(now: datetime) -> date:
-    """The day that daily limits count by, in BILLING_TIME_ZONE."""
+    """Return the day that daily limits count by, in BILLING_TIME_ZONE."""
     return now.astimezone(ZoneInfo(settings.BILLING_TIME_ZONE)).date()
 
 
@@ -33,7 +33,7 @@ def values_of(now: datetime, **more: Any) -> dict[str, Any]:
 
 
 def released(credential: GeminiKey | SoraToken, use: str, leases: int = 1) -> dict[str, Any]:
-    """The columns that change in `credential`, whose row the caller has locked, when so many of its leases end."""
+    """Return the columns that change in `credential`, whose row the caller has locked, when so many of its leases end."""
     changed: dict[str, Any] = {"in_flight": max(0, credential.in_flight - leases)}
     if use and isinstance(credential, SoraToken):
         name = f"in_flight_{use}s"

@@ -58,7 +58,7 @@ def report(
     *,
     is_of_model: bool = False,
 ) -> None:
-    """Gives a leased credential back and says how it went. The same report again changes nothing.
+    """Give a leased credential back and say how it went. The same report again changes nothing.
 
     `is_of_model`: the limit is that of the model that the lease was for; the credential rests for that model alone.
 

@@ -14,7 +14,7 @@ _until: dict[tuple[str, UUID], float] = {}  # by provider and id, on the monoton
 
 
 def skip(provider: str, credential_id: UUID) -> None:
-    """Passes this credential by from now on."""
+    """Pass this credential by from now on."""
     now = time.monotonic()
     for key in [key for key, end in _until.items() if end <= now]:
         _until.pop(key, None)
@@ -23,18 +23,18 @@ def skip(provider: str, credential_id: UUID) -> None:
 
 
 def skipped(provider: str) -> list[UUID]:
-    """The credentials of `provider` that are passed by now."""
+    """Return the credentials of `provider` that are passed by now."""
     now = time.monotonic()
     return [key[1] for key, end in list(_until.items()) if key[0] == provider and end > now]
 
 
 def forget() -> None:
-    """Looks at all of them again."""
+    """Look at all of them again."""
     _until.clear()
 
 
 def names(count: int) -> list[str]:
-    """The parameters of `condition`, by name."""
+    """Return the parameters of `condition`, by name."""
     return [f"skip{number}" for number in range(count)]
 
 

@@ -58,7 +58,7 @@ def is_secret(text: str) -> bool:
 
 
 def take_over(row: SoraToken, item: dict[str, Any], fingerprint: str) -> bool:
-    """Writes what the service says into a row that is in step; whether anything that an operator sees has changed."""
+    """Write what the service says into a row that is in step; whether anything that an operator sees has changed."""
     before, before_all = credentials.facts(row), _values(row)
     is_new = row._state.adding
     was_active = row.is_active or is_new
@@ -100,7 +100,7 @@ def _kept(value: Any) -> Any:
 
 
 def _detected_state(row: SoraToken, item: dict[str, Any], was_active: bool) -> tuple[str, datetime | None] | None:
-    """What the service found out: a cooldown, a quota at its end, a dead token. The state and until when, or None."""
+    """Return what the service found out: a cooldown, a quota at its end, a dead token. The state and until when, or None."""
     reason = text_of(item, "disabled_reason", 500)
     cooldown = _moment(item.get("sora2_cooldown_until"))
     if row.is_active:
@@ -128,7 +128,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _moment(value: Any) -> datetime | None:
-    """The service writes moments without a zone, in UTC; later versions write one."""
+    """Return the service writes moments without a zone, in UTC; later versions write one."""
     try:
         if isinstance(value, str) and len(value) <= 40:
             timestamp = parse_datetime(value)

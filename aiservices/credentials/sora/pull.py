@@ -69,7 +69,7 @@ def _note_conflicts(there: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _reenable() -> None:
-    """Switches on what an operator asked to be switched on once its quota's cooldown has passed."""
+    """Switch on what an operator asked to be switched on once its quota's cooldown has passed."""
     waiting = SoraToken.objects.filter(
         is_probably_quota=True, reenable_after_cooldown=True, is_active=False, is_deleted=False, to_push=[]
     )
@@ -120,7 +120,7 @@ def _adopt(item: dict[str, Any], fingerprint: str) -> tuple[SoraToken | None, st
 
 @durable
 def _note_missing(seen: set[Any], listed_at: datetime) -> list[dict[str, Any]]:
-    """Marks what the list did not have, and forgets deleted tokens that it no longer has."""
+    """Mark what the list did not have, and forget deleted tokens that it no longer has."""
     absent = SoraToken.objects.select_for_update().filter(to_push=[], pushed_at__lt=listed_at).exclude(pk__in=seen)
     missing = []
     for row in absent:

@@ -26,7 +26,7 @@ NOT_REACHED = (UpstreamError, NotConfigured)
 
 
 def add(*, secret: str, actor: str, request: Any = None, **fields: Any) -> SoraToken:
-    """Adds a token here and, if it is up, at the service.
+    """Add a token here and, if it is up, at the service.
 
     Raises:
         UpstreamRefused: the service does not want it; then it is not kept here either.
@@ -82,7 +82,7 @@ def push_pending(*, ids: list[Any] | None = None, seconds: float = PUSH_SECONDS)
 
 
 def push(row: SoraToken) -> None:
-    """Tells the service what `row.to_push` names.
+    """Tell the service what `row.to_push` names.
 
     Raises:
         UpstreamRefused: the service refused.
@@ -168,7 +168,7 @@ def _fields(row: SoraToken) -> dict[str, Any]:
 
 
 def _import_offline(rows: list[SoraToken], result: SyncResult) -> list[SoraToken]:
-    """Adds the new ones that have an e-mail address in one call each hundred; returns those still to be pushed one by one."""
+    """Add the new ones that have an e-mail address in one call each hundred; returns those still to be pushed one by one."""
     new = [row for row in rows if Push.ADD in row.to_push and row.email]
     if len(new) < 2:
         return rows
@@ -199,7 +199,7 @@ def _given(fields: dict[str, Any]) -> dict[str, Any]:
 
 @durable
 def _told(row: SoraToken, *, done: list[str], also: list[str] | None = None, **changes: Any) -> bool:
-    """Notes what the service knows now; False if the row is gone. A change made meanwhile stays to be pushed."""
+    """Note what the service knows now; False if the row is gone. A change made meanwhile stays to be pushed."""
     now_there = SoraToken.objects.select_for_update().filter(pk=row.pk).first()
     if now_there is None:
         return False
@@ -225,6 +225,6 @@ def _not_pushed(row: SoraToken, error: WauleError) -> None:
 
 @translation.override("en")
 def _sentence(error: WauleError, row: SoraToken) -> str:
-    """What went wrong, in English as it is stored; the service may repeat the secret that it was sent."""
+    """Return what went wrong, in English as it is stored; the service may repeat the secret that it was sent."""
     reason = error.details.get("reason", "")
     return hidden(f"{error} ({reason})" if reason else str(error), row)

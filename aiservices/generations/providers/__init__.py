@@ -40,12 +40,12 @@ _IS_SET_UP: dict[str, Callable[[], bool]] = {
 
 
 def is_set_up(provider: str) -> bool:
-    """Whether models of `provider` can be made here; whether it works at the moment is another matter."""
+    """Return whether models of `provider` can be made here; whether it works at the moment is another matter."""
     return settings.AI_SERVICE_MODE == "gateway" or _IS_SET_UP.get(provider, lambda: False)()
 
 
 def route(provider: str, *, is_test: bool) -> str:
-    """The name of the provider that makes what a model of `provider` is asked for.
+    """Return the name of the provider that makes what a model of `provider` is asked for.
 
     Test keys reach the sandbox and nothing else; in gateway mode everything else goes to the gateway.
 
@@ -66,10 +66,10 @@ def route(provider: str, *, is_test: bool) -> str:
 
 
 def maker(provider: str) -> str:
-    """The name of the provider that makes in earnest what a model of `provider` is asked for."""
+    """Return the name of the provider that makes in earnest what a model of `provider` is asked for."""
     return GATEWAY if settings.AI_SERVICE_MODE == "gateway" or provider not in DIRECT else provider
 
 
 def get(name: str) -> Provider:
-    """The provider of this name, as `route` gives it."""
+    """Return the provider of this name, as `route` gives it."""
     return _MAKERS[name]()

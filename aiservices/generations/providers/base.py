@@ -73,7 +73,7 @@ class Provider(Protocol):
     """
 
     def check(self, job: Job) -> None:
-        """Rejects what this provider cannot be asked for, before anything is held. Asks nobody, and reads no database.
+        """Reject what this provider cannot be asked for, before anything is held. Asks nobody, and reads no database.
 
         Raises:
             UnsupportedParameter: a parameter, or the mask. InvalidRequest: a combination that this model does not make.
@@ -85,5 +85,5 @@ class Provider(Protocol):
     def generate_video(self, job: Job, *, progress: Progress) -> ProviderResult: ...
 
     def find(self, job: Job) -> ProviderResult | None:
-        """What became of this job, asked by its key; None where this provider cannot be asked or has not finished."""
+        """Return what became of this job, asked by its key; None where this provider cannot be asked or has not finished."""
         ...

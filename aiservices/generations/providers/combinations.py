@@ -16,7 +16,7 @@ from waule.core.errors import InvalidRequest
 
 
 def check(combinations: Any, given: Mapping[str, Any]) -> None:
-    """Raises InvalidRequest naming the field of `given` that does not go with the others. None says nothing of a field."""
+    """Raise InvalidRequest naming the field of `given` that does not go with the others. None says nothing of a field."""
     for rule in combinations if isinstance(combinations, list | tuple) else ():
         when, only = (rule.get(part) if isinstance(rule, Mapping) else None for part in ("when", "only"))
         if not isinstance(when, Mapping) or not isinstance(only, Mapping):
@@ -33,7 +33,7 @@ def check(combinations: Any, given: Mapping[str, Any]) -> None:
 
 
 def check_options(options: Mapping[str, Any], given: Mapping[str, Any]) -> None:
-    """Raises InvalidRequest for what the options `combinations` and, beside them, `durations` of a model rule out.
+    """Raise InvalidRequest for what the options `combinations` and, beside them, `durations` of a model rule out.
 
     Alone, `durations` only says what to offer: many models make any length.
     """
@@ -44,7 +44,7 @@ def check_options(options: Mapping[str, Any], given: Mapping[str, Any]) -> None:
 
 
 def check_among(field: str, given: Any, possible: Iterable[Any]) -> None:
-    """Raises InvalidRequest where `given` is none of what is possible."""
+    """Raise InvalidRequest where `given` is none of what is possible."""
     values = list(possible)
     if not _is_among(given, values):
         text = _("This model does not make %(given)s. It makes: %(values)s.")

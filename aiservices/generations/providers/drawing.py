@@ -41,12 +41,12 @@ _NO_CHINESE = "(no font with Chinese on this machine: install fonts-noto-cjk)"
 
 
 def image_size(size: SoldSize) -> Size:
-    """Pixels of an image."""
+    """Return pixels of an image."""
     return _bounded(*(size.image_pixels() or (DEFAULT_SIDE, DEFAULT_SIDE)), MAX_SIDE)
 
 
 def frame_size(size: SoldSize) -> Size:
-    """Pixels of a video: even, as its encoder wants them, and at most MAX_FRAME_SIDE: it is a rehearsal."""
+    """Return pixels of a video: even, as its encoder wants them, and at most MAX_FRAME_SIDE: it is a rehearsal."""
     width, height = _bounded(*(size.video_pixels or DEFAULT_FRAME), MAX_FRAME_SIDE)
     return width // 2 * 2, height // 2 * 2
 
@@ -59,7 +59,7 @@ def _bounded(width: int, height: int, limit: int) -> Size:
 def draw_file(
     *, prompt: str, model: str, size: Size, index: int, salt: str = "", file_format: str = "png", quality: int = 100
 ) -> bytes:
-    """The picture as a file; the same bytes for the same arguments (and fonts). `quality` is that of JPEG and WebP."""
+    """Return the picture as a file; the same bytes for the same arguments (and fonts). `quality` is that of JPEG and WebP."""
     caption = f"{model}  ·  {size[0]}×{size[1]}  ·  #{index + 1}"
     picture = draw(prompt=prompt, model=model, size=size, caption=caption, index=index, salt=salt)
     file = io.BytesIO()
@@ -78,7 +78,7 @@ def draw(*, prompt: str, model: str, size: Size, caption: str, index: int = 0, s
 
 
 def background(size: Size, chance: random.Random) -> Image.Image:
-    """A soft gradient of neighbouring colours with translucent circles and one ring."""
+    """Return a soft gradient of neighbouring colours with translucent circles and one ring."""
     hue = chance.randrange(360)
     coarse = Image.new("RGB", (4, 4))
     for x in range(4):
@@ -107,7 +107,7 @@ def _colour(hue: int, saturation: int, lightness: int) -> tuple[int, int, int]:
 
 
 def write(picture: Image.Image, prompt: str, caption: str) -> None:
-    """Writes the prompt, as large as it fits, and the caption below it, on a darkened band at the bottom."""
+    """Write the prompt, as large as it fits, and the caption below it, on a darkened band at the bottom."""
     width, height = picture.size
     margin = max(4, round(min(width, height) * MARGIN))
     small = font(max(9, min(width, height) // 34))
@@ -130,7 +130,7 @@ def write(picture: Image.Image, prompt: str, caption: str) -> None:
 
 
 def fitted(text: str, width: int, height: int) -> tuple[Font, list[str]]:
-    """The largest font, and the lines, with which `text` fits; with the smallest one it is cut off."""
+    """Return the largest font, and the lines, with which `text` fits; with the smallest one it is cut off."""
     largest, smallest = max(12, width // 14), max(9, width // 60)
     size = largest
     while True:
@@ -163,7 +163,7 @@ def wrapped(text: str, face: Font, width: int) -> Iterator[str]:
 
 
 def font(size: int) -> Font:
-    """A font of that size in pixels; one with Chinese where the machine has one."""
+    """Return a font of that size in pixels; one with Chinese where the machine has one."""
     if (found := _font_file()) is not None:
         return ImageFont.truetype(found[0], size, index=found[1])
     return ImageFont.load_default(size)

@@ -65,7 +65,7 @@ class Pool(Protocol):
 def with_credential(
     pool: Pool, *, provider: str, model: str, deadline: Deadline, attempt: Callable[[Lease], T], generation_id: UUID | None = None
 ) -> T:
-    """What `attempt` makes of a leased credential; the next credential where the last one was refused or at its limit.
+    """Return what `attempt` makes of a leased credential; the next credential where the last one was refused or at its limit.
 
     When all have met their limit, and the upstream said that it passes within 30 s and within the clock, it is waited for.
 
@@ -112,7 +112,7 @@ def with_credential(
 
 
 def result_of(error: BaseException | None) -> str:
-    """The word of the pool for how an attempt went."""
+    """Return the word of the pool for how an attempt went."""
     match error:
         case None | UpstreamRefused():  # the credential did its work
             return "ok"

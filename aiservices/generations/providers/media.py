@@ -12,7 +12,7 @@ from gateway_client.transport import Deadline
 
 
 def decode_picture(data: Any) -> Output:
-    """A picture in base64. Raises OutcomeUnknown for what is none: a picture may exist that we did not get."""
+    """Return a picture in base64. Raises OutcomeUnknown for what is none: a picture may exist that we did not get."""
     picture, content_type = decode(data, IMAGE_TYPES)
     return Output(data=picture, content_type=content_type)
 
@@ -38,7 +38,7 @@ def one_by_one(quantity: int, make: Callable[[], tuple[Output, ...]], progress: 
 
 
 def inlined(references: Sequence[str], deadline: Deadline) -> list[str]:
-    """The reference images as data URIs, fetched where they are URLs: for services that read nothing else.
+    """Return the reference images as data URIs, fetched where they are URLs: for services that read nothing else.
 
     Raises ReferenceImageUnusable.
     """

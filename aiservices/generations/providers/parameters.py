@@ -38,7 +38,7 @@ ALL: Honours = dict.fromkeys(NAMES)
 
 
 def of_model(honours: Honours, options: Mapping[str, Any]) -> Honours:
-    """What one model can be asked for: as its provider declares, or as its option `parameters` says.
+    """Return what one model can be asked for: as its provider declares, or as its option `parameters` says.
 
     The option names values for each parameter, or null for every value; so an operator tells what a gateway passes on, or
     sells no quality that costs more than the model's price.
@@ -51,12 +51,12 @@ def of_model(honours: Honours, options: Mapping[str, Any]) -> Honours:
 
 
 def is_default(name: str, value: Any) -> bool:
-    """Whether this asks for nothing that a provider would not do anyway. `user` names a customer, and asks for nothing."""
+    """Return whether this asks for nothing that a provider would not do anyway. `user` names a customer, and asks for nothing."""
     return name == "user" or value is None or _plain(value) in DEFAULTS.get(name, ())
 
 
 def is_honoured(name: str, value: Any, honours: Honours) -> bool:
-    """Whether a provider that honours these can be asked for this value."""
+    """Return whether a provider that honours these can be asked for this value."""
     if name not in honours:
         return False
     values = honours[name]
@@ -64,12 +64,12 @@ def is_honoured(name: str, value: Any, honours: Honours) -> bool:
 
 
 def honoured(parameters: Mapping[str, Any], honours: Honours) -> dict[str, Any]:
-    """The parameters that a provider that honours these is sent."""
+    """Return the parameters that a provider that honours these is sent."""
     return {name: value for name, value in parameters.items() if value not in (None, "") and is_honoured(name, value, honours)}
 
 
 def check(parameters: Mapping[str, Any], honours: Honours, options: Mapping[str, Any]) -> None:
-    """Raises UnsupportedParameter for the first parameter that asks for what this model cannot be asked for."""
+    """Raise UnsupportedParameter for the first parameter that asks for what this model cannot be asked for."""
     honours = of_model(honours, options)
     for name, value in sorted(parameters.items()):
         if not is_default(name, value) and not is_honoured(name, value, honours):

@@ -18,7 +18,7 @@ T = TypeVar("T")
 def wait_until_over(
     ask: Callable[[], T | None], *, deadline: Deadline, progress: Progress, poll_seconds: tuple[float, float] = POLL_SECONDS
 ) -> T:
-    """What `ask` says when it says something: it answers None while the job is under way, or where nobody could say.
+    """Return what `ask` says when it says something: it answers None while the job is under way, or where nobody could say.
 
     `progress` is called after every question, with a guess: it is also how the caller stops the wait.
 

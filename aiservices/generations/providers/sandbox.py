@@ -75,7 +75,7 @@ class Sandbox:
 
 
 def _image(job: Job, size: drawing.Size, index: int) -> Output:
-    """One picture, in the format that was asked for; another `seed` is another picture."""
+    """Return one picture, in the format that was asked for; another `seed` is another picture."""
     asked = job.parameters
     file_format = str(asked.get("output_format") or "png").lower()
     file_format = file_format if file_format in FORMATS else "png"
@@ -93,7 +93,7 @@ def _image(job: Job, size: drawing.Size, index: int) -> Output:
 
 
 def rehearse(job: Job, progress: Progress) -> None:
-    """Takes SANDBOX_DELAY_SECONDS, then fails as often as SANDBOX_FAILURE_RATE says; the same job fails every time.
+    """Take SANDBOX_DELAY_SECONDS, then fail as often as SANDBOX_FAILURE_RATE says; the same job fails every time.
 
     Raises:
         RehearsedFailure.
@@ -109,7 +109,7 @@ def rehearse(job: Job, progress: Progress) -> None:
 
 
 def film(job: Job, *, seconds: float, progress: Progress) -> Path:
-    """A video in a file of ours: the camera moves over the picture that the prompt draws.
+    """Return a video in a file of ours: the camera moves over the picture that the prompt draws.
 
     Raises:
         NotConfigured: this machine has no ffmpeg that runs.
@@ -142,7 +142,7 @@ def frames(job: Job, size: drawing.Size, count: int, progress: Progress) -> Iter
 
 
 def encode(pictures: Iterator[bytes], size: drawing.Size, frames_per_second: float, path: Path) -> None:
-    """Writes an MP4 (H.264) that plays from its first bytes; the same frames make the same file."""
+    """Write an MP4 (H.264) that plays from its first bytes; the same frames make the same file."""
     try:
         ffmpeg = imageio_ffmpeg.get_ffmpeg_exe()
     except RuntimeError:

@@ -82,7 +82,7 @@ class _Listener:
         self.is_done = False
 
     def hear(self, line: str) -> None:
-        """Raises the error that an event tells."""
+        """Raise the error that an event tells."""
         if not line.startswith("data:"):
             if line and not line.startswith(("event:", "id:", "retry:", ":")):
                 self.bare.append(line)
@@ -127,7 +127,7 @@ class _Listener:
             self.progress(percent)
 
     def text(self) -> str:
-        """All that was said. Raises OutcomeUnknown where the stream ended before its end."""
+        """Return all that was said. Raises OutcomeUnknown where the stream ended before its end."""
         if self.is_done:
             return "".join(self.content)
         if self.bare and not self.content:
@@ -139,7 +139,7 @@ class _Listener:
 
 
 def _told_error(event: dict[str, Any]) -> UpstreamError:
-    """An error inside a stream that began well: the closed table where it has a status, else nothing was made."""
+    """Return an error inside a stream that began well: the closed table where it has a status, else nothing was made."""
     error = event["error"]
     status = error.get("code") if isinstance(error, dict) else None
     if type(status) is int and 400 <= status <= 599:

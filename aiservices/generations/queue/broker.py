@@ -36,7 +36,7 @@ class Broker:
         return self._failed_at is not None and time.monotonic() - self._failed_at < REST_SECONDS
 
     def call(self, what: Callable[[], R], *, seconds: float = CALL_SECONDS) -> R:
-        """What `what` returns.
+        """Return what `what` returns.
 
         Raises:
             BrokerAway: it raised, took longer than `seconds`, or an earlier call has still not come back.
@@ -74,7 +74,7 @@ class Sender:
         self._lock = threading.Lock()
 
     def post(self, job_id: str) -> None:
-        """Sends the id soon, or not at all: the rows tell of it too."""
+        """Send the id soon, or not at all: the rows tell of it too."""
         if self._broker.is_away:
             return
         try:

@@ -39,7 +39,7 @@ broker = Broker()
 
 
 def send(job_id: str) -> None:
-    """Tells the workers that there is a job. Where the broker is away they find it in its row."""
+    """Tell the workers that there is a job. Where the broker is away they find it in its row."""
     try:
         broker.call(lambda: app.send_task(TASK, (job_id,), retry=False, ignore_result=True))
     except BrokerAway as error:
@@ -50,7 +50,7 @@ sender = Sender(send, broker)
 
 
 def ping() -> None:
-    """Asks the broker whether it is there.
+    """Ask the broker whether it is there.
 
     Raises:
         BrokerAway.
@@ -59,7 +59,7 @@ def ping() -> None:
 
 
 def waiting_messages() -> int:
-    """How many messages no worker has taken yet."""
+    """Return how many messages no worker has taken yet."""
     with app.connection_for_write() as connection:
         try:
             return int(connection.default_channel.queue_declare(settings.CELERY_QUEUE, passive=True).message_count)

@@ -33,7 +33,7 @@ _stopping = threading.Event()
 
 @app.task(name=TASK)
 def do_job(job_id: str) -> None:
-    """Does jobs while there are any: whose turn it is, the queue says. So a message that was lost is missed only by the idle."""
+    """Do jobs while there are any: whose turn it is, the queue says. So a message that was lost is missed only by the idle."""
     connection_pool.begin()
     try:
         while not _stopping.is_set() and (job := _queue.claim()) is not None:
@@ -82,7 +82,7 @@ class Fallback:
         self._slots = threading.Semaphore(concurrency)
 
     def take(self) -> None:
-        """Begins as many jobs as there are, and as there is room for."""
+        """Begin as many jobs as there are, and as there is room for."""
         while not _stopping.is_set() and self._slots.acquire(blocking=False):
             job = _queue.claim()
             if job is None:
@@ -101,7 +101,7 @@ class Fallback:
 
 
 def sweep_until(stopping: threading.Event, fallback: Fallback) -> None:
-    """Looks after what the broker lost; while it is away, after everything."""
+    """Look after what the broker lost; while it is away, after everything."""
     while not stopping.is_set():
         try:
             if not broker.is_away:
@@ -118,7 +118,7 @@ def sweep_until(stopping: threading.Event, fallback: Fallback) -> None:
 
 
 def sweep() -> int:
-    """Sends for jobs whose message must have been lost, and for those that a dead worker left unfinished. Returns how many.
+    """Send for jobs whose message must have been lost, and for those that a dead worker left unfinished. Return how many.
 
     While messages wait, workers are busy and nothing was lost.
     """

@@ -50,7 +50,7 @@ def wake_after(now: datetime) -> datetime:
 
 
 def wake(job: Generation) -> None:
-    """Sends the job's id once the job is committed. A broker that is away is no reason to refuse: the sweeper sends again."""
+    """Send the job's id once the job is committed. A broker that is away is no reason to refuse: the sweeper sends again."""
     if settings.TASK_ENGINE != "celery":
         return
     from aiservices.generations.queue import celery_app  # celery is loaded where it is used
@@ -69,7 +69,7 @@ class Queue:
         self._lock = threading.Lock()
 
     def claim(self) -> Generation | None:
-        """A job that is ours now; None where there is none. What a dead worker left unfinished comes first."""
+        """Return a job that is ours now; None where there is none. What a dead worker left unfinished comes first."""
         now = database_now()
         return self._claim_left_behind(now) or self._claim_queued(now)
 
@@ -93,7 +93,7 @@ class Queue:
         return None
 
     def _owners(self, due: "QuerySet[Generation]") -> list[Owner]:
-        """Those who have due jobs, the one whose turn it is first."""
+        """Return those who have due jobs, the one whose turn it is first."""
         waiting = {
             (tenant, user): oldest
             for tenant, user, oldest in due.order_by().values_list("tenant_id", "user_id").annotate(Min("run_after"))
@@ -120,7 +120,7 @@ class Queue:
     @staticmethod
     @retried
     def _take(jobs: "QuerySet[Generation]", now: datetime) -> Generation | None:
-        """The first of `jobs` that nobody else is just taking."""
+        """Return the first of `jobs` that nobody else is just taking."""
         with transaction.atomic():
             ordered = jobs.order_by("-priority", "id")
             if connection.features.has_select_for_update_skip_locked:
@@ -148,7 +148,7 @@ def due_jobs(now: datetime) -> "QuerySet[Generation]":
 
 
 def run(job: Generation) -> None:
-    """Does a claimed job, or what is left of it. Whatever happens, the row says how far it came."""
+    """Do a claimed job, or what is left of it. Whatever happens, the row says how far it came."""
     with structlog.contextvars.bound_contextvars(generation=str(job.id), request_id=job.request_id):
         try:
             under_way.begin(job)
@@ -165,7 +165,7 @@ def run(job: Generation) -> None:
 
 
 def _span_of(job: Generation) -> AbstractContextManager[tracing.Span]:
-    """The job as a step of the trace that its request began, where traces are on."""
+    """Return the job as a step of the trace that its request began, where traces are on."""
     if not tracing.is_on():
         return tracing.span("job")
     kept = GenerationInput.objects.filter(generation_id=job.id).values_list("trace_parent", flat=True).first()
@@ -195,13 +195,13 @@ def _run(job: Generation) -> None:
 
 
 def give_up(job: Generation) -> None:
-    """Ends a job that is past its deadline."""
+    """End a job that is past its deadline."""
     error = timed_out(job) if job.called_at is not None else Interrupted()
     fail(job, error, outcome=State.UNKNOWN if getattr(error, "is_unknown", False) else State.FAILED)
 
 
 def requeue(job: Generation) -> bool:
-    """Gives a job that can be resumed back to the queue; who works on it here finds its lease lost. False: too late."""
+    """Give a job that can be resumed back to the queue; who works on it here finds its lease lost. False: too late."""
     mine = Generation(id=job.id, attempt=job.attempt)  # not `job`: that is in the hands of the thread that works on it
     free = {"state": State.QUEUED, "attempt": job.attempt + 1, "lease_owner": "", "lease_until": None}
     try:
@@ -237,7 +237,7 @@ class UnderWay:
         return bool(self._busy)
 
     def drain(self) -> bool:
-        """Puts back what another worker can go on with. Whether anything is left that has to be waited for."""
+        """Put back what another worker can go on with. Return whether anything is left that has to be waited for."""
         for job in self._snapshot():
             if not job.outcome and can_be_resumed(job) and requeue(job):
                 with self._lock:
@@ -245,7 +245,7 @@ class UnderWay:
         return bool(self._snapshot())
 
     def let_go(self) -> None:
-        """Ends the leases of the rest: whoever comes next asks what became of it, without waiting for their time."""
+        """End the leases of the rest: whoever comes next asks what became of it, without waiting for their time."""
         for job in self._snapshot():
             with contextlib.suppress(LeaseLost, WauleError, DatabaseError, InterfaceError):
                 change(Generation(id=job.id, attempt=job.attempt), lease_owner="", lease_until=database_now())

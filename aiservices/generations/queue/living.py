@@ -25,7 +25,7 @@ ALIVE_FILE = Path(tempfile.gettempdir()) / "waule-worker-alive"  # touched with 
 
 
 def living() -> int:
-    """How many workers live."""
+    """Return how many workers live."""
     return WorkerProcess.objects.filter(seen_at__gte=database_now() - timedelta(seconds=SILENT_SECONDS)).count()
 
 

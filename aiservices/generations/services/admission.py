@@ -53,7 +53,7 @@ class Answer:
 
 
 def admit(caller: Principal, request: GenerationRequest, idempotency_key: str | None, model_field: str, retry: int = 0) -> Answer:
-    """The generation that this call makes, with its hold; or the one that an earlier call with its key made."""
+    """Return the generation that this call makes, with its hold; or the one that an earlier call with its key made."""
     catalog = current_catalog()
     model = find_model(request, catalog, field=model_field)
     check_key_allows(caller, model)
@@ -76,7 +76,7 @@ def admit(caller: Principal, request: GenerationRequest, idempotency_key: str | 
 def as_sold(
     caller: Principal, request: GenerationRequest, model: AIModel, model_field: str, catalog: Catalog | None = None
 ) -> GenerationRequest:
-    """The request as the model's options let it be sold: in a size of its own, in a combination that it makes.
+    """Return the request as the model's options let it be sold: in a size of its own, in a combination that it makes.
 
     `catalog` is the one that the model was found in; left out: the current one.
 
@@ -98,7 +98,7 @@ def as_sold(
 
 
 def _in_sold_size(caller: Principal, request: GenerationRequest, model: AIModel, catalog: Catalog) -> GenerationRequest:
-    """The request in a size that the model sells and its provider can be asked for; a test key is no more lenient.
+    """Return the request in a size that the model sells and its provider can be asked for; a test key is no more lenient.
 
     Raises:
         UnknownDimension, InvalidRequest: as `GenerationRequest.in_sold_size`.
@@ -142,7 +142,7 @@ def _begin(
     model_field: str,
     catalog: Catalog,
 ) -> Generation | None:
-    """A new generation, admitted and held for. None: another call with this key was quicker."""
+    """Return a new generation, admitted and held for. None: another call with this key was quicker."""
     generation_id = uuid7()
     use = request.use(model, generation_id)
     try:
@@ -221,7 +221,7 @@ def _admit_the_long_way(caller: Principal, request: GenerationRequest, made: Gen
 
 
 def _check(made: Generation, request: GenerationRequest, model_field: str) -> None:
-    """Rejects what the provider of its model cannot be asked for; a rehearsal with a test key is no more lenient.
+    """Reject what the provider of its model cannot be asked for; a rehearsal with a test key is no more lenient.
 
     Raises:
         UnsupportedParameter, InvalidRequest: by the name that the caller gave the field.

@@ -23,7 +23,7 @@ INPUTS = frozenset({"referenceImages", "mask", "parameters"})  # what a caller s
 
 
 def cancel(*, generation: Generation) -> Generation:
-    """Ends a generation that is queued or running, and gives its credits back. Whoever works on it finds out and stops.
+    """End a generation that is queued or running, and give its credits back. Whoever works on it finds out and stops.
 
     Raises:
         TaskOver: it has ended already.
@@ -63,7 +63,7 @@ def settle_unknown(
     request: HttpRequest | None = None,
     flag: str | None = None,
 ) -> Generation:
-    """Ends an unknown outcome as an operator decides: charged as held, or released. It is in the audit log then.
+    """End an unknown outcome as an operator decides: charged as held, or released. It is in the audit log then.
 
     `flag` is what its row says of it; left out: that an operator has settled it.
 
@@ -88,7 +88,7 @@ def settle_unknown(
 
 
 def delete(*, caller: Principal, generation: Generation) -> None:
-    """Hides an ended generation from its owner and deletes its files, prompt and inputs; the ledger keeps what it cost.
+    """Hide an ended generation from its owner and delete its files, prompt and inputs; the ledger keeps what it cost.
 
     Its idempotency key is free again.
 

@@ -26,7 +26,7 @@ class Abandoned(Exception):
 
 
 def first_of_key(caller: Principal, request: GenerationRequest, idempotency_key: str, request_hash: str) -> Generation | None:
-    """What an earlier call with this key made, when it can be answered with. None: the key is free.
+    """Return what an earlier call with this key made, when it can be answered with. None: the key is free.
 
     Raises:
         IdempotencyKeyReused. Unavailable: it takes too long.
@@ -47,7 +47,7 @@ def first_of_key(caller: Principal, request: GenerationRequest, idempotency_key:
 
 
 def wait_for(generation: Generation, *, until_over: bool = True) -> Generation:
-    """The generation when it is over (or at least admitted). One whose worker has gone is settled here.
+    """Return the generation when it is over (or at least admitted). One whose worker has gone is settled here.
 
     Raises:
         Unavailable: it takes longer than a call may. Abandoned.
@@ -71,7 +71,7 @@ def wait_for(generation: Generation, *, until_over: bool = True) -> Generation:
 
 
 def join(caller: Principal, type: Generation.Type, request_hash: str, retry: int) -> tuple[Generation | None, str]:
-    """The generation that a client's retry asks for again, when it can be answered with; else the key to begin it by.
+    """Return the generation that a client's retry asks for again, when it can be answered with; else the key to begin it by.
 
     Raises:
         Unavailable: it takes too long.

@@ -30,7 +30,7 @@ def make_image(
     partial: Callable[[Output, int], None] | None = None,
     retry: int = 0,
 ) -> Answer:
-    """Makes images and waits for them. `partial` is called with each draft, where the provider makes them.
+    """Make images and wait for them. `partial` is called with each draft, where the provider makes them.
 
     Raises:
         InvalidRequest, UnsupportedParameter, ModelNotFound; the rejections of `billing.services.hold`; IdempotencyKeyReused;
@@ -43,7 +43,7 @@ def make_image(
 def begin_image(
     *, caller: Principal, request: GenerationRequest, idempotency_key: str | None, model_field: str = "modelId", retry: int = 0
 ) -> Answer:
-    """The first half of `make_image`: an image that is admitted and held for, and not begun; or an earlier call's.
+    """Return the first half of `make_image`: an image that is admitted and held for, and not begun; or an earlier call's.
 
     `retry` says that the caller's client repeats a request by itself, for the how manieth time (0: it does not).
     """
@@ -53,7 +53,7 @@ def begin_image(
 def finish_image(
     admitted: Answer, *, request: GenerationRequest, partial_images: int = 0, partial: Callable[[Output, int], None] | None = None
 ) -> Answer:
-    """The second half: makes it and waits for it. It raises what is found out then: GenerationFailed, Unavailable."""
+    """Return the second half: makes it and waits for it. It raises what is found out then: GenerationFailed, Unavailable."""
     generation = admitted.generation
     if admitted.replayed:
         return _as_answered(admitted)
@@ -72,7 +72,7 @@ def finish_image(
 
 
 def _as_it_ended(generation: Generation) -> Generation:
-    """What became of a generation that others see to its end.
+    """Return what became of a generation that others see to its end.
 
     Raises:
         Unavailable: it takes too long, or it was dropped: nothing was made, and nothing is charged.
@@ -89,7 +89,7 @@ def _as_it_ended(generation: Generation) -> Generation:
 def queue_video(
     *, caller: Principal, request: GenerationRequest, idempotency_key: str | None, model_field: str = "modelId", retry: int = 0
 ) -> Answer:
-    """Queues a video: a job that a worker does. `retry` as for `begin_image`.
+    """Queue a video: a job that a worker does. `retry` as for `begin_image`.
 
     Raises:
         as `make_image`; a provider's failure is found in the task later.
@@ -98,7 +98,7 @@ def queue_video(
 
 
 def await_video(generation: Generation, *, seconds: float) -> Generation | None:
-    """The video when it is over; None where that takes longer than `seconds`.
+    """Return the video when it is over; None where that takes longer than `seconds`.
 
     Raises:
         GenerationFailed.
@@ -117,7 +117,7 @@ def await_video(generation: Generation, *, seconds: float) -> Generation | None:
 
 
 def _as_answered(answer: Answer) -> Answer:
-    """Raises GenerationFailed for what failed, and for what nobody knows; for images also for what was canceled."""
+    """Raise GenerationFailed for what failed, and for what nobody knows; for images also for what was canceled."""
     state = answer.generation.state
     is_canceled_image = state == State.CANCELED and answer.generation.type == Generation.Type.IMAGE
     if state in (State.UNKNOWN, State.FAILED) or is_canceled_image:

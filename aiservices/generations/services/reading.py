@@ -17,7 +17,7 @@ MAX_PAGE = 100
 
 
 def find(caller: Principal, task_id: str, *, type: Generation.Type | None = None) -> Generation:
-    """The caller's own generation of that id.
+    """Return the caller's own generation of that id.
 
     Raises:
         NotFound: nobody's, or another's.
@@ -39,7 +39,7 @@ class Page:
 def page(
     caller: Principal, *, limit: int, after: str | None = None, type: Generation.Type | None = None, oldest_first: bool = False
 ) -> Page:
-    """The caller's generations, newest first, from behind the one with the id `after`; stable while rows are written.
+    """Return the caller's generations, newest first, from behind the one with the id `after`; stable while rows are written.
 
     Raises:
         InvalidRequest: `after` is no id.
@@ -62,7 +62,7 @@ def tenant_page(
     type: Generation.Type | None = None,
     state: Generation.State | None = None,
 ) -> Page:
-    """A tenant's generations, newest first, of one type or both and in one state or any; by an index whatever is asked.
+    """Return a tenant's generations, newest first, of one type or both and in one state or any; by an index whatever is asked.
 
     Raises:
         InvalidRequest: `after` is no id.

@@ -22,7 +22,7 @@ State = Generation.State
 
 
 def look_for_all() -> int:
-    """Looks at every generation that is with the gateway now. Returns how many alerts were raised."""
+    """Look at every generation that is with the gateway now. Return how many alerts were raised."""
     with_gateway = Generation.objects.filter(
         route=providers.GATEWAY, is_billed_by_gateway=False, state=State.RUNNING, called_at__isnull=False
     )
@@ -30,7 +30,7 @@ def look_for_all() -> int:
 
 
 def look_for(generation: Generation) -> int:
-    """Raises an alert for each charge of this target and model since the gateway was asked, unless its key is a generation's."""
+    """Raise an alert for each charge of this target and model since the gateway was asked, unless its key is a generation's."""
     if generation.route != providers.GATEWAY or generation.called_at is None or generation.is_billed_by_gateway:
         return 0
     owner = Q(tenant_id=generation.tenant_id, mode=generation.mode) if generation.tenant_id else Q(user_id=generation.user_id)

@@ -71,7 +71,7 @@ class KeyTaken(Exception):
 
 @retried
 def begin(made: Generation, *, catalog: Catalog, target: Principal, use: UsageRequest, actor: str) -> bool:
-    """Writes the row of an image, running, with its hold. False, with nothing changed: the long way has to be taken.
+    """Write the row of an image, running, with its hold. False, with nothing changed: the long way has to be taken.
 
     Raises:
         KeyTaken.
@@ -101,7 +101,7 @@ def begin(made: Generation, *, catalog: Catalog, target: Principal, use: UsageRe
 
 @retried
 def end(generation: Generation, *, results: list[dict[str, Any]], flags: list[str]) -> bool:
-    """Ends an image that was made as asked and charges what its hold holds. False, with nothing changed: the long way.
+    """End an image that was made as asked and charge what its hold holds. False, with nothing changed: the long way.
 
     It is refused where others have the generation now, or have ended its hold.
     """

@@ -63,7 +63,7 @@ def urls_of(*generations: Generation) -> list[list[str]]:
 
 
 def fail(generation: Generation, error: WauleError, *, outcome: State = State.FAILED) -> None:
-    """Decides that it failed, was canceled, or that nobody knows (`outcome`), and settles it.
+    """Decide that it failed, was canceled, or that nobody knows (`outcome`), and settle it.
 
     Raises:
         LeaseLost.
@@ -85,7 +85,7 @@ def fail(generation: Generation, error: WauleError, *, outcome: State = State.FA
 
 
 def deliver(generation: Generation, provider_result: ProviderResult) -> None:
-    """Stores what was made, decides that it succeeded, and settles it.
+    """Store what was made, decide that it succeeded, and settle it.
 
     Raises:
         LeaseLost. An UpstreamError: nothing of it can be used (released), or it may still be there (unknown).
@@ -127,7 +127,7 @@ def _deliver(generation: Generation, provider_result: ProviderResult) -> None:
 
 
 def fetch_all(generation: Generation, outputs: tuple[Output, ...]) -> tuple[list[Output], list[str]]:
-    """The outputs that can be had, fetched where they lie elsewhere, and a flag for each kind of problem with others."""
+    """Return the outputs that can be had, fetched where they lie elsewhere, and a flag for each kind of problem with others."""
     types = fetch.IMAGE_TYPES if generation.type == Generation.Type.IMAGE else fetch.VIDEO_TYPES
     limit = fetch.MAX_IMAGE_BYTES if generation.type == Generation.Type.IMAGE else fetch.MAX_VIDEO_BYTES
     found: list[Output] = []
@@ -166,7 +166,7 @@ def _with_text(output: Output, revised_prompt: str) -> Output:
 
 
 def store(generation: Generation, number: int, output: Output) -> dict[str, Any]:
-    """One result in its place, as the row keeps it."""
+    """Return one result in its place, as the row keeps it."""
     kept: dict[str, Any] = {"duration": str(output.duration) if output.duration else None, "revisedPrompt": output.revised_prompt}
     if output.url:
         return {"url": output.url} | {name: value for name, value in kept.items() if value}

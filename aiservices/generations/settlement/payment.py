@@ -22,7 +22,7 @@ logger = structlog.get_logger(__name__)
 
 
 def take_payment(generation: Generation) -> dict[str, Any]:
-    """Captures the hold by what was delivered, or finds the charge that the gateway made; the row's new values."""
+    """Capture the hold by what was delivered, or find the charge that the gateway made; the row's new values."""
     if generation.is_billed_by_gateway:
         charge = gateway_charge(generation)
         return _not_charged(generation) if charge is None else _charged(charge)
@@ -49,7 +49,7 @@ def take_payment(generation: Generation) -> dict[str, Any]:
 
 
 def return_payment(generation: Generation, outcome: State) -> dict[str, Any]:
-    """Gives back what a failure must not cost, or keeps it while nobody knows. A failure frees its key.
+    """Give back what a failure must not cost, or keep it while nobody knows. A failure frees its key.
 
     Returns:
         The row's new values.
@@ -95,7 +95,7 @@ def _charged(charge: Charge | Posted) -> dict[str, Any]:
 
 
 def credits_held(generation: Generation) -> int:
-    """What its hold still holds; 0 where the gateway charges, or has charged already."""
+    """Return what its hold still holds; 0 where the gateway charges, or has charged already."""
     if generation.hold_id is None:
         return 0
     held = Hold.objects.filter(id=generation.hold_id, state=Hold.State.HELD).values_list("credits", flat=True).first()
@@ -103,23 +103,23 @@ def credits_held(generation: Generation) -> int:
 
 
 def credits_at_stake(generation: Generation) -> int:
-    """What settling it moves at most: what its hold holds, or what is left of the charge that the gateway made."""
+    """Return what settling it moves at most: what its hold holds, or what is left of the charge that the gateway made."""
     charge = gateway_charge(generation)
     return max(credits_held(generation), charge.credits - charge.refunded if charge else 0)
 
 
 def credits_held_first(generation: Generation) -> int:
-    """What its hold held when it was made, whatever became of it since; 0 where there is none."""
+    """Return what its hold held when it was made, whatever became of it since; 0 where there is none."""
     return generation.hold.credits if generation.hold else 0
 
 
 def gateway_charge(generation: Generation) -> Charge | None:
-    """The charge that the gateway made with this generation's id as its key."""
+    """Return the charge that the gateway made with this generation's id as its key."""
     return Charge.objects.filter(account=account_of(generation), idempotency_key=str(generation.id)).first()
 
 
 def find_hold_of(generation: Generation) -> Hold | None:
-    """The hold made for this generation, also where a crash kept the row from naming it."""
+    """Return the hold made for this generation, also where a crash kept the row from naming it."""
     return Hold.objects.filter(account=account_of(generation), idempotency_key=str(generation.id)).first()
 
 

@@ -51,7 +51,7 @@ class Command(PlainCommand):
 
 
 def read(file: str) -> bytes:
-    """The content of `file`, or of standard input.
+    """Return the content of `file`, or of standard input.
 
     Raises:
         CommandError: it cannot be read.
@@ -79,7 +79,7 @@ def as_json(result: catalog_file.Result, *, dry_run: bool) -> dict[str, Any]:
 
 
 def summary(result: catalog_file.Result, *, dry_run: bool) -> str:
-    """The last line: how much changed."""
+    """Return the last line: how much changed."""
     if not result.changes:
         return str(_("Nothing changes: the catalog is what the file says."))
     counts = _("%(added)s added, %(changed)s changed, %(off)s switched off.") % {

@@ -32,7 +32,7 @@ class Command(PlainCommand):
 
 
 def kept(number: int) -> catalog_file.Document:
-    """The catalog of a version.
+    """Return the catalog of a version.
 
     Raises:
         CommandError: there is no such version.

@@ -72,7 +72,7 @@ def as_json(result: Rehearsal) -> dict[str, Any]:
 
 
 def report(result: Rehearsal) -> Iterable[str]:
-    """The tables for people."""
+    """Yield the tables for people."""
     total = result.total
     yield f"{total.uses:,} charges since {result.since:%Y-%m-%d %H:%M} (UTC)"
     yield ""

@@ -135,13 +135,13 @@ class Section:
 
 
 def shown_error(credential: Credential) -> str:
-    """The last error in the reader's language; where a caller said no more, what kind of error it was."""
+    """Return the last error in the reader's language; where a caller said no more, what kind of error it was."""
     kinds = dict(CredentialLease.Outcome.choices)
     return str(kinds.get(credential.last_error) or in_readers_language(credential.last_error))
 
 
 def section(provider: str, *, is_service_down: bool = False) -> Section:
-    """How the credentials of `provider` are; two queries more or less, whatever their number."""
+    """Return how the credentials of `provider` are; two queries more or less, whatever their number."""
     day = pool.today(timezone.now())
     found = with_trouble(credentials.rows(provider), is_service_down=is_service_down)
     used = Q(day=day)
@@ -166,5 +166,5 @@ def section(provider: str, *, is_service_down: bool = False) -> Section:
 
 
 def total(sections: Iterable[Section], name: str) -> int:
-    """The sum of one figure over the providers."""
+    """Return the sum of one figure over the providers."""
     return sum(each.counts[name] for each in sections)

@@ -44,7 +44,7 @@ class Today:
 
 
 def today() -> Today:
-    """What was generated since midnight in BILLING_TIME_ZONE; a few seconds old at most."""
+    """Return what was generated since midnight in BILLING_TIME_ZONE; a few seconds old at most."""
     kept: Today | None = cache.get("ai-services:today")
     if kept is None:
         kept = _today()
@@ -87,7 +87,7 @@ def _ends(model: AIModel, last_day: date) -> bool:
 
 
 def models(uses: dict[UUID, Uses]) -> tuple[list[SeenModel], int, int]:
-    """The first models, those that are off or end soon before the others; how many there are, and how many are off."""
+    """Return the first models, those that are off or end soon before the others; how many there are, and how many are off."""
     now = timezone.now()
     last_day = last_warned_day(now)
     off = Q(is_active=False) & (Q(disabled_until=None) | Q(disabled_until__gt=now))

@@ -88,7 +88,7 @@ class SeenService:
 
 
 def services() -> list[SeenService]:
-    """Every service, in the order in which one looks for trouble."""
+    """Return every service, in the order in which one looks for trouble."""
     this_hour = timezone.now().astimezone(UTC).replace(minute=0, second=0, microsecond=0)
     starts = [this_hour - timedelta(hours=back) for back in range(HOURS - 1, -1, -1)]
     found = {service.name: SeenService(service, [Hour(starts_at) for starts_at in starts]) for service in health.last_results()}

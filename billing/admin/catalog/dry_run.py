@@ -46,11 +46,11 @@ class DraftForm(forms.Form):
     )
 
     def document(self) -> catalog_file.Document:
-        """What the text says. Raises InvalidRequest."""
+        """Return what the text says. Raises InvalidRequest."""
         return catalog_file.parse(self.cleaned_data["text"].encode())
 
     def mark(self, version: int) -> str:
-        """Names the draft and the catalog it was rehearsed against: only what was rehearsed is published."""
+        """Name the draft and the catalog it was rehearsed against: only what was rehearsed is published."""
         return hashlib.sha256(f"{version} {self.cleaned_data['prune']} {self.cleaned_data['text']}".encode()).hexdigest()
 
 

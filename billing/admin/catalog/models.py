@@ -106,7 +106,7 @@ class AIModelAdmin(AuditedAdmin):
         return [PageButton(_("Switch on"), reverse("admin:billing_aimodel_switch_on", args=[row.pk]), "toggle_on")]
 
     def switch_view(self, request: HttpRequest, pk: UUID, is_active: bool) -> HttpResponse:
-        """Asks for a reason and an end where it switches off; a POST does it."""
+        """Ask for a reason and an end where it switches off; a POST does it."""
         if not self.has_change_permission(request):
             raise PermissionDenied
         model = get_object_or_404(AIModel, pk=pk)

@@ -38,7 +38,7 @@ class CatalogAdmin(AuditHistory):
     asks_password = True  # what is saved here is what everybody pays from now on
 
     def note(self, request: HttpRequest, action: str, row: Any, *, before: Any = None, after: Any = None) -> None:
-        """Keeps what became of the catalog as its next version, and who did it in the audit log."""
+        """Keep what became of the catalog as its next version, and who did it in the audit log."""
         author = f"admin:{request.user.get_username()}"
         audit.record(actor=author, action=action, target=row, before=before, after=after, request=request)
         record_version(author=author, note=f"{row._meta.verbose_name} {row}")
@@ -70,7 +70,7 @@ class CatalogAdmin(AuditHistory):
 
 
 def facts(row: Any) -> dict[str, Any] | None:
-    """A rule with its prices, or a level with its permissions, as the audit log keeps it."""
+    """Return a rule with its prices, or a level with its permissions, as the audit log keeps it."""
     if row.pk is None:
         return None
     if isinstance(row, BillingRule):
@@ -93,7 +93,7 @@ class CatalogForm(ModelForm):
 
 
 def _kept_forms(formset: BaseInlineFormSet) -> list[ModelForm]:
-    """The rows that will be there after saving."""
+    """Return the rows that will be there after saving."""
     return [
         form
         for form in formset.forms
@@ -186,7 +186,7 @@ class BillingRuleAdmin(CatalogAdmin):
 
     @display(description=_("Price"))
     def shown_price(self, row: BillingRule) -> str:
-        """The base, or from the cheapest to the dearest row."""
+        """Return the base, or from the cheapest to the dearest row."""
         if row.is_free:
             return str(_("free"))
         prices = [price.credits for price in row.prices.all() if price.credits is not None]

@@ -132,7 +132,7 @@ def simulator_view(request: HttpRequest) -> HttpResponse:
 
 
 def build_up(steps: Iterable[pricing.Step]) -> Iterator[tuple[str, str]]:
-    """Each step in words, with what the price has come to by then ("" where it says nothing of the sum)."""
+    """Yield each step in words, with what the price has come to by then ("" where it says nothing of the sum)."""
     running = Decimal(0)
     steps = list(steps)
     for step, words in zip(steps, pricing.explain(steps), strict=True):

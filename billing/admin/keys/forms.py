@@ -55,14 +55,14 @@ def budget_field(label: Any) -> forms.IntegerField:
 
 
 def _models_of(tenant: Tenant) -> list[AIModel]:
-    """The models of today's catalog that the tenant may use."""
+    """Return the models of today's catalog that the tenant may use."""
     catalog = current_catalog()
     rows = AIModel.objects.filter(id__in=[model.id for model in catalog.models.values() if tenant.may_use(model)])
     return list(rows.order_by("name", "model_id"))
 
 
 def models_in_words(key: ApiKey) -> list[str]:
-    """The key's models by their names; what names no model as it is."""
+    """Return the key's models by their names; what names no model as it is."""
     rows = AIModel.objects.filter(id__in=[entry for entry in key.allowed_models if parse_uuid(entry)])
     names = {str(row.id): row.model_id for row in rows}
     return [names.get(entry, entry) for entry in key.allowed_models]
@@ -142,7 +142,7 @@ class RotateForm(RevokeForm):
 
 
 def _open_form(request: HttpRequest) -> str:
-    """A mark for a form that may be sent once: a page that is sent again must not make a second key."""
+    """Return a mark for a form that may be sent once: a page that is sent again must not make a second key."""
     mark = secrets.token_urlsafe(12)
     request.session[FORMS_OPEN] = [*request.session.get(FORMS_OPEN, []), mark][-MAX_FORMS_OPEN:]
     return mark
@@ -160,7 +160,7 @@ def _sent_before(form: forms.Form) -> None:
 
 @reauthentication_required("tenants.add_apikey")
 def add_view(request: HttpRequest) -> HttpResponse:
-    """Makes a key and shows it."""
+    """Make a key and show it."""
     tenant_id = parse_uuid(request.POST.get("tenant") or request.GET.get("tenant") or "")
     tenant = Tenant.objects.filter(pk=tenant_id).first() if tenant_id else None
     if tenant is None:
@@ -192,7 +192,7 @@ def add_view(request: HttpRequest) -> HttpResponse:
 
 @reauthentication_required("tenants.add_apikey", "tenants.change_apikey")
 def rotate_view(request: HttpRequest, key_id: UUID) -> HttpResponse:
-    """Makes the successor of a key, shows it, and ends the old one after a grace period."""
+    """Make the successor of a key, show it, and end the old one after a grace period."""
     key = _key(request, key_id, "tenants.add_apikey", "tenants.change_apikey")
     form = RotateForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
@@ -232,7 +232,7 @@ def change_view(request: HttpRequest, key_id: UUID) -> HttpResponse:
 
 
 def revoke_view(request: HttpRequest, key_id: UUID) -> HttpResponse:
-    """Ends a key, at once or after a grace period."""
+    """End a key, at once or after a grace period."""
     key = _key(request, key_id, "tenants.change_apikey")
     form = RevokeForm(request.POST or None)
     if request.method == "POST" and form.is_valid():

@@ -131,7 +131,7 @@ def _shown(value: Any) -> str:
 
 
 def what_is_asked(row: ApprovalRequest) -> list[tuple[Any, Any]]:
-    """What would be done, for people."""
+    """Return what would be done, for people."""
     given = row.params
     lines: list[tuple[Any, Any]] = [(_("Credits"), f"{row.credits:+,}" if row.account_id else spaced_number(row.credits))]
     if row.account is not None:
@@ -158,17 +158,17 @@ def what_is_asked(row: ApprovalRequest) -> list[tuple[Any, Any]]:
 
 
 def approve_view(request: HttpRequest, request_id: UUID) -> HttpResponse:
-    """Shows what is asked for; a POST does it, once."""
+    """Show what is asked for; a POST does it, once."""
     return _decide(request, _may_be_decided_by(request, request_id), is_approval=True)
 
 
 def reject_view(request: HttpRequest, request_id: UUID) -> HttpResponse:
-    """Asks why not; a POST refuses it for good."""
+    """Ask why not; a POST refuses it for good."""
     return _decide(request, _may_be_decided_by(request, request_id), is_approval=False)
 
 
 def _may_be_decided_by(request: HttpRequest, request_id: UUID) -> ApprovalRequest:
-    """Raises PermissionDenied before the password is asked for: whoever asked, or lacks the right, is told so."""
+    """Raise PermissionDenied before the password is asked for: whoever asked, or lacks the right, is told so."""
     rows = ApprovalRequest.objects.select_related("account__tenant", "account__user", "asked_by")
     row = get_object_or_404(rows, id=request_id)
     if not request.user.has_perm(services.OPERATIONS[row.kind].permission) or row.asked_by_id == request.user.pk:

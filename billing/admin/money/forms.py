@@ -93,7 +93,7 @@ class Asked:
 
 @reauthentication_required("billing.grant_credits")
 def grant_view(request: HttpRequest, account_id: int) -> HttpResponse:
-    """Gives credits to an account."""
+    """Give credits to an account."""
     account = _account(account_id)
 
     def act(form: MoneyForm) -> services.GrantResult:
@@ -115,7 +115,7 @@ def grant_view(request: HttpRequest, account_id: int) -> HttpResponse:
 
 @reauthentication_required("billing.adjust_credits")
 def adjust_view(request: HttpRequest, account_id: int) -> HttpResponse:
-    """Corrects a balance, up or down."""
+    """Correct a balance, up or down."""
     account = _account(account_id)
 
     def act(form: MoneyForm) -> services.GrantResult:
@@ -134,7 +134,7 @@ def adjust_view(request: HttpRequest, account_id: int) -> HttpResponse:
 
 @reauthentication_required("billing.refund_charge")
 def refund_view(request: HttpRequest, charge_id: uuid.UUID) -> HttpResponse:
-    """Gives back a charge's credits, all or a part of them."""
+    """Give back a charge's credits, all or a part of them."""
     charge = get_object_or_404(Charge.objects.select_related("account__tenant", "account__user", "model"), id=charge_id)
     left = charge.credits - charge.refunded
     back = reverse("admin:billing_charge_change", args=[charge.id])
@@ -239,7 +239,7 @@ def _ask(request: HttpRequest, form: MoneyForm, account: Account, asked: Asked) 
 
 
 def _preview(form: MoneyForm, account: Account) -> list[tuple[Any, Any]]:
-    """What the reader is asked to confirm."""
+    """Return what the reader is asked to confirm."""
     given = form.cleaned_data
     lines: list[tuple[Any, Any]] = [(form.fields["credits"].label, f"{given['credits']:+,}")]
     if "kind" in given:

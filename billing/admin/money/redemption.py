@@ -155,7 +155,7 @@ class RedemptionAdmin(HistoryAdmin):
 
 @reauthentication_required
 def create_view(request: HttpRequest) -> HttpResponse:
-    """Makes a batch and gives its codes, once: as a page or as a file."""
+    """Make a batch and give its codes, once: as a page or as a file."""
     if not request.user.has_perm("billing.add_redemptionbatch"):
         raise PermissionDenied
     back = reverse("admin:billing_redemptionbatch_changelist")
@@ -230,7 +230,7 @@ def codes_as_csv(made: services.NewBatch) -> HttpResponse:
 
 
 def close_view(request: HttpRequest, batch_id: UUID) -> HttpResponse:
-    """Ends a batch whose codes got into the wrong hands."""
+    """End a batch whose codes got into the wrong hands."""
     if not request.user.has_perm("billing.change_redemptionbatch"):
         raise PermissionDenied
     batch = get_object_or_404(RedemptionBatch, pk=batch_id)

@@ -19,7 +19,7 @@ __all__ = ["ask", "decided_before", "is_needed", "limit_notice", "needed_notice"
 
 
 def limit_notice() -> str:
-    """What such a page says before anything is typed; nothing where nobody has to be asked."""
+    """Return what such a page says before anything is typed; nothing where nobody has to be asked."""
     limit = settings.APPROVAL_ABOVE_CREDITS
     if not limit:
         return ""
@@ -28,7 +28,7 @@ def limit_notice() -> str:
 
 
 def needed_notice() -> str:
-    """What it says where the amount is known to be above the limit."""
+    """Return what it says where the amount is known to be above the limit."""
     told = _(
         "This is above %(limit)s credits: a second person with the same right has to approve it within %(hours)s hours. "
         "Until then nothing moves."
@@ -41,7 +41,7 @@ def _hours() -> int:
 
 
 def ask(request: HttpRequest, **asked: Any) -> HttpResponse:
-    """Keeps the request and leads to its page.
+    """Keep the request and lead to its page.
 
     Raises:
         WauleError: it cannot be asked for.
@@ -61,5 +61,5 @@ def decided_before(state: str) -> str:
 
 
 def verb_of(verb: str, *, credits: int) -> str:
-    """What the button says."""
+    """Return what the button says."""
     return _("Ask for approval") if is_needed(credits) else verb

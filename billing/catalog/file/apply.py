@@ -52,7 +52,7 @@ def apply(
     source: str = "",
     expected_version: int | None = None,
 ) -> Result:
-    """Makes models, rules and levels what `document` says; what it does not list stays, or is switched off with `prune`.
+    """Make models, rules and levels what `document` says; what it does not list stays, or is switched off with `prune`.
 
     What changed is kept as a version of the catalog, `source` says where it came from, and in the audit log.
 
@@ -86,7 +86,7 @@ def _apply(document: Document, actor: str, prune: bool, dry_run: bool, source: s
 
 
 def draft(document: Document, *, prune: bool = False) -> Catalog:
-    """The catalog as it would be if `document` were applied now. Nothing is changed.
+    """Return the catalog as it would be if `document` were applied now. Nothing is changed.
 
     Raises:
         InvalidRequest: as `apply`.
@@ -153,7 +153,7 @@ class _Work:
         row.disabled_reason, row.disabled_by = "catalog file", self.actor
 
     def _model(self, scope: ScopeEntry, path: str) -> AIModel:
-        """The model a scope names: one that the file lists, else one that is there.
+        """Return the model a scope names: one that the file lists, else one that is there.
 
         Raises:
             InvalidRequest: none, or several.
@@ -176,7 +176,7 @@ class _Work:
         return found[0]
 
     def _columns(self, scope: ScopeEntry, path: str) -> dict[str, Any]:
-        """The columns of a row of this scope."""
+        """Return the columns of a row of this scope."""
         model = self._model(scope, path) if scope.model_id else None
         return {"model": model, "node_type": scope.node_type, "module_type": scope.module_type}
 
@@ -310,7 +310,7 @@ def _model_name(row: AIModel) -> str:
 
 
 def _level_facts(row: LevelConfig, labels: dict[str, str]) -> dict[str, Any]:
-    """A level's fields, its permissions named as the file names them where it lists them."""
+    """Return a level's fields, its permissions named as the file names them where it lists them."""
     facts: dict[str, Any] = {"maxConcurrency": row.max_concurrency}
     entries = level_entry(row, frozenset()).permissions
     for permission, entry in zip(sorted(row.permissions.all(), key=lambda each: each.pk), entries, strict=True):

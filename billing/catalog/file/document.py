@@ -126,7 +126,7 @@ class RuleEntry:
         return written
 
     def facts(self) -> dict[str, Any]:
-        """Every field as a change would name it, the scope aside."""
+        """Return every field as a change would name it, the scope aside."""
         written = self.as_json()
         del written["scope"]
         written.pop("prices", None)

@@ -13,7 +13,7 @@ from tenants.models import Level
 
 
 def export() -> Document:
-    """Everything, in an order that does not change from one export to the next."""
+    """Return everything, in an order that does not change from one export to the next."""
     models = list(AIModel.objects.order_by("provider", "model_id", "type"))
     shared = shared_names(models)
     rules = [
@@ -31,7 +31,7 @@ def export() -> Document:
 
 
 def dump(document: Document, *, as_json: bool = False) -> str:
-    """The text of a file that reads back as `document`."""
+    """Return the text of a file that reads back as `document`."""
     data = document.as_json()
     if as_json:
         return json.dumps(data, ensure_ascii=False, indent=2) + "\n"

@@ -35,7 +35,7 @@ class Fields:
         return f"{self.path}.{name}" if self.path else name
 
     def end(self) -> None:
-        """Refuses a name that was not asked for."""
+        """Reject a name that was not asked for."""
         for name in self._names:
             raise reject(self.at(name), _("There is no such field."))
 
@@ -100,7 +100,7 @@ class Fields:
         return value
 
     def optional_decimal(self, name: str) -> Decimal | None:
-        """A decimal as text (`"1.5"`) or as a number, exactly as it is written."""
+        """Return a decimal as text (`"1.5"`) or as a number, exactly as it is written."""
         value = self._take(name)
         if value is None:
             return None
@@ -110,7 +110,7 @@ class Fields:
         return Decimal(text.strip())
 
     def optional_day(self, name: str) -> date | None:
-        """A date such as `2027-06-30`."""
+        """Return a date such as `2027-06-30`."""
         text = self.text(name, max_length=10, default="")
         try:
             return date.fromisoformat(text) if text else None
@@ -118,7 +118,7 @@ class Fields:
             raise reject(self.at(name), _("Write a date such as 2027-06-30.")) from None
 
     def json_object(self, name: str, *, max_bytes: int) -> dict[str, Any]:
-        """An object of JSON values; required to be one, empty where it is left out."""
+        """Return an object of JSON values; required to be one, empty where it is left out."""
         value = self._take(name)
         if value is None:
             return {}
@@ -135,7 +135,7 @@ class Fields:
         return read
 
     def entries(self, name: str, read: Callable[["Fields"], T]) -> tuple[T, ...]:
-        """The objects of a list, each read by `read`."""
+        """Return the objects of a list, each read by `read`."""
         value = self._take(name)
         if value is None:
             return ()

@@ -35,7 +35,7 @@ _WIRE_NAMES = {
 
 
 def parse(raw: bytes, *, name: str = "") -> Document:
-    """The catalog that the file `name` with the content `raw` spells.
+    """Return the catalog that the file `name` with the content `raw` spells.
 
     Raises:
         InvalidRequest: what is wrong first, with its path. TooLarge: more than 1 MiB.
@@ -49,7 +49,7 @@ def parse(raw: bytes, *, name: str = "") -> Document:
 
 
 def from_json(data: Any) -> Document:
-    """The catalog that `data`, the content of a file or a kept version, spells.
+    """Return the catalog that `data`, the content of a file or a kept version, spells.
 
     Raises:
         InvalidRequest: as `parse`.

@@ -15,7 +15,7 @@ _MADE = (AIModel.Type.IMAGE_GENERATION, AIModel.Type.VIDEO_GENERATION, AIModel.T
 
 
 def check_sizes(document: Document) -> tuple[str, ...]:
-    """The problems of the models that `document` lists or prices, as they stand in the tables now.
+    """Return the problems of the models that `document` lists or prices, as they stand in the tables now.
 
     Raises:
         InvalidRequest: one that can never be sold as it stands, in whatever AI_SERVICE_MODE.
@@ -42,7 +42,7 @@ def check_sizes(document: Document) -> tuple[str, ...]:
 
 
 def _routes(model: AIModel) -> list[str]:
-    """Who may be asked for the model: first who is asked in this AI_SERVICE_MODE, then who would be in the other."""
+    """Return who may be asked for the model: first who is asked in this AI_SERVICE_MODE, then who would be in the other."""
     if settings.AI_SERVICE_MODE == "gateway":
         return [GATEWAY, *({model.provider} & DIRECT)]
     return [model.provider, GATEWAY]

@@ -21,6 +21,6 @@ def record(*, author: str, note: str) -> CatalogVersion | None:
 
 
 def changes_of(version: CatalogVersion) -> list[Change]:
-    """What `version` made of the one before it; the first has everything added."""
+    """Return what `version` made of the one before it; the first has everything added."""
     before = CatalogVersion.objects.filter(number__lt=version.number).order_by("-number").first()
     return compare(before.document if before else {}, version.document)

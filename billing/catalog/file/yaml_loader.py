@@ -47,7 +47,7 @@ class _Loader(yaml.SafeLoader):
 
 
 def add_core_types(cls: Any) -> None:
-    """Makes a loader read, or a dumper quote, what spells a boolean, null, integer or float."""
+    """Make a loader read, or a dumper quote, what spells a boolean, null, integer or float."""
     for tag, pattern, first in (
         ("bool", r"true|True|TRUE|false|False|FALSE", [*"tTfF"]),
         ("null", r"~|null|Null|NULL|", [*"~nN", ""]),
@@ -68,7 +68,7 @@ _Loader.add_constructor("tag:yaml.org,2002:int", _integer)
 
 
 def load_yaml(text: str) -> Any:
-    """The one document in `text`.
+    """Return the one document in `text`.
 
     Raises:
         InvalidRequest: not YAML, or YAML that means more than it says.

@@ -21,7 +21,7 @@ Exact = int | Decimal
 
 
 def price(rule: Rule, inputs: Inputs) -> Quote:
-    """What `rule` takes for a use.
+    """Return what `rule` takes for a use.
 
     Raises:
         InvalidRequest: a quantity, duration or character count that is not positive, or more than 2**53 - 1 credits.
@@ -43,7 +43,7 @@ def price(rule: Rule, inputs: Inputs) -> Quote:
 
 
 def default_price(inputs: Inputs) -> Quote:
-    """What a use without any rule costs where default prices are on: 10 credits a second, else 20 an image.
+    """Return what a use without any rule costs where default prices are on: 10 credits a second, else 20 an image.
 
     Raises:
         InvalidRequest: as `price`.
@@ -83,7 +83,7 @@ def _round(exact: Exact, steps: list[Step]) -> Quote:
 
 
 def _text(number: Exact) -> str:
-    """An exact number in plain digits."""
+    """Return an exact number in plain digits."""
     return str(number) if isinstance(number, int) else format(_EXACT.normalize(number), "f")
 
 

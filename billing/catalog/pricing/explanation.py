@@ -42,7 +42,7 @@ _SHOWN: dict[str, Callable[[Any], str]] = {
 
 
 def explain(steps: Iterable[Step]) -> list[str]:
-    """One sentence for each step, in the active language. A step of a later version shows its code."""
+    """Return one sentence for each step, in the active language. A step of a later version shows its code."""
     return [_sentence(step) for step in steps]
 
 

@@ -30,7 +30,7 @@ class SizeInterface:
     by_model_name: bool = False  # length, shape and size are part of the model's name: a model's `variants`
 
     def name_of(self, tier: Size) -> str:
-        """The provider's name of a tier; empty where it has none."""
+        """Return the provider's name of a tier; empty where it has none."""
         for name, meaning in (self.tiers or {}).items():
             if tier.side == meaning or (isinstance(meaning, tuple) and _lying(tier.image) in meaning):
                 return name
@@ -40,14 +40,14 @@ class SizeInterface:
         return self.tiers is None or self.by_model_name or bool(self.name_of(tier))
 
     def ratio_of(self, size: SoldSize) -> str:
-        """The provider's word for the shape."""
+        """Return the provider's word for the shape."""
         known = (*self.ratios, *self.more_ratios)
         if not size.ratio:
             return ""
         return size.ratio if not known or size.ratio in known else nearest(size.shape, self.ratios)
 
     def listed(self) -> tuple[Size, ...]:
-        """The tiers by name, ascending, as sizes."""
+        """Return the tiers by name, ascending, as sizes."""
         return tuple(read_size(name if name != "512" else "512x512") for name in self.tiers or {})
 
 
@@ -83,7 +83,7 @@ _INTERFACES = {
 
 
 def interface_of(route: str, *, is_video: bool, gateway_endpoint: str, options: Mapping[str, Any]) -> SizeInterface:
-    """What the provider `route` can be asked for when it makes an image or a video of a model."""
+    """Return what the provider `route` can be asked for when it makes an image or a video of a model."""
     if route == GATEWAY and gateway_endpoint == SORA_CHAT:
         return BY_MODEL_NAME
     if route == GATEWAY and not is_video and options.get("gatewaySize") == "pixels":

@@ -14,7 +14,7 @@ PRICED_BY_SECONDS = RAISED_BY_DEFAULT | {"PER_DURATION"}
 
 
 def explain_rule(rule: Rule) -> list[str]:
-    """One sentence for each figure, in the active language."""
+    """Return one sentence for each figure, in the active language."""
     lister = _LISTERS.get(rule.billing_type)
     sentences = explain(lister(rule)) if lister is not None else []
     if rule.billing_type in ("PER_IMAGE", "DURATION_RESOLUTION") and _rows(rule, "resolution"):
@@ -26,7 +26,7 @@ def explain_rule(rule: Rule) -> list[str]:
 
 
 def explain_default() -> list[str]:
-    """The price of what has no rule, where default prices are on."""
+    """Return the price of what has no rule, where default prices are on."""
     second = Step("default_per_second", {"credits": DEFAULT_CREDITS_PER_SECOND})
     return explain([second, Step("default_per_image", {"credits": DEFAULT_CREDITS_PER_IMAGE})])
 

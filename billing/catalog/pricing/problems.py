@@ -48,7 +48,7 @@ _PRICE_NEEDED = _("Give a price above 0, or mark the rule as free.")
 
 
 def problems(rule: Rule) -> list[Problem]:
-    """Each thing that keeps the rule from working: the field (`base_credits`, `prices[2].credits`) and why.
+    """Return each thing that keeps the rule from working: the field (`base_credits`, `prices[2].credits`) and why.
 
     Rows of dimensions that the billing type does not use are allowed; only their numbers are looked at.
     """
@@ -111,7 +111,7 @@ def _multiplier_problems(multiplier: Decimal | None, *, is_needed: bool) -> list
 
 
 def _clashes(rule: Rule, needs: _Needs) -> list[Problem]:
-    """Rows that say two things about one value."""
+    """Return rows that say two things about one value."""
     found: list[Problem] = []
     seen: set[Hashable] = set()
     for number, row in enumerate(rule.prices):
@@ -137,7 +137,7 @@ def _is_resolution(key: Hashable) -> bool:
 
 
 def _key(row: PriceRow, rule: Rule) -> Hashable | None:
-    """What a row's value means, equal for two spellings of one value; None where it means nothing."""
+    """Return what a row's value means, equal for two spellings of one value; None where it means nothing."""
     return _KEYS[row.dimension](row.value, rule.billing_type)
 
 

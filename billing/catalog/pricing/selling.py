@@ -31,7 +31,7 @@ class Tiers:
         return size.side if self.by_side else size.image_pixels
 
     def of(self, size: Size) -> Size | None:
-        """The tier that a size is sold as: its own, else the next one up; None above the top, or for no size."""
+        """Return the tier that a size is sold as: its own, else the next one up; None above the top, or for no size."""
         if self.rule is not None and self.rule.billing_type == "PER_IMAGE":
             row = self.rule.tables.size_row(size)
             return read_size(row.value) if row else None
@@ -45,7 +45,7 @@ class Tiers:
 
 
 def tiers_of(rule: Rule | None, options: Mapping[str, Any], *, is_video: bool) -> Tiers:
-    """What a model with this price and these options sells."""
+    """Return what a model with this price and these options sells."""
     if rule is not None and rule.tables.size_tiers:
         return Tiers(tuple(read_size(row.value) for row in rule.tables.size_tiers), rule)
     if rule is not None and rule.tables.resolutions:
@@ -64,7 +64,7 @@ def sell(
     is_video: bool,
     fallback: Size,
 ) -> SoldSize:
-    """The size that is charged and asked for. `fallback` is what neither the caller nor the model says.
+    """Return the size that is charged and asked for. `fallback` is what neither the caller nor the model says.
 
     Raises:
         UnknownDimension: the model does not sell a size so large, or its provider has no word for it.
@@ -97,7 +97,7 @@ def sell(
 
 
 def can_be_asked_for(tier: Size, tiers: Tiers, options: Mapping[str, Any], interface: SizeInterface) -> bool:
-    """Whether the provider can be asked for this tier of the model, in its own words."""
+    """Return whether the provider can be asked for this tier of the model, in its own words."""
     if interface.by_model_name and not options.get("variants"):
         # The name stands for one size: the model's default.
         return len(tiers.sizes) < 2 or tier == tiers.of(_default(tiers, options, tiers.sizes[0]))
@@ -105,7 +105,7 @@ def can_be_asked_for(tier: Size, tiers: Tiers, options: Mapping[str, Any], inter
 
 
 def _default(tiers: Tiers, options: Mapping[str, Any], fallback: Size) -> Size:
-    """The size of who names none: as the model's options say, else its lowest tier.
+    """Return the size of who names none: as the model's options say, else its lowest tier.
 
     Where the price has a lower one for that (`baseCredits`), it is the provider's own default: nothing is asked.
     """
@@ -118,7 +118,7 @@ def _default(tiers: Tiers, options: Mapping[str, Any], fallback: Size) -> Size:
 
 
 def _ratio(asked: Size, tier: Size, options: Mapping[str, Any], interface: SizeInterface, fallback: Size) -> str:
-    """The shape as the model's options or its provider write it."""
+    """Return the shape as the model's options or its provider write it."""
     makes = [*interface.ratios, *interface.more_ratios]
     offered = [text for text in texts(options.get("ratios")) if read_size(text).shape and (not makes or text in makes)]
     known = offered or makes
@@ -145,7 +145,7 @@ def _ratio(asked: Size, tier: Size, options: Mapping[str, Any], interface: SizeI
 
 
 def variant_of(options: Mapping[str, Any], size: SoldSize, duration: Decimal | None) -> str:
-    """The provider's name of the model that makes exactly this; empty where the model has no variants.
+    """Return the provider's name of the model that makes exactly this; empty where the model has no variants.
 
     Raises:
         InvalidRequest: none of its variants does.
@@ -168,7 +168,7 @@ def variant_of(options: Mapping[str, Any], size: SoldSize, duration: Decimal | N
 
 
 def variant_names(options: Mapping[str, Any]) -> set[str]:
-    """The provider's names of a model's variants."""
+    """Return the provider's names of a model's variants."""
     variants = options.get("variants")
     if not isinstance(variants, list):
         return set()
@@ -204,7 +204,7 @@ def _described(variant: Mapping[str, Any]) -> str:
 
 
 def seconds_of(value: Any) -> Decimal | None:
-    """A number of seconds in a model's options, as a number or as text; None for anything else."""
+    """Return a number of seconds in a model's options, as a number or as text; None for anything else."""
     if isinstance(value, bool) or not isinstance(value, int | float | str | Decimal):
         return None
     try:
@@ -215,7 +215,7 @@ def seconds_of(value: Any) -> Decimal | None:
 
 
 def texts(values: Any) -> list[str]:
-    """The texts of a list in a model's options."""
+    """Return the texts of a list in a model's options."""
     return [value for value in values if isinstance(value, str)] if isinstance(values, list) else []
 
 

@@ -30,7 +30,7 @@ class SizeProblem:
 def size_problems(
     *, rule: Rule | None, options: Mapping[str, Any], interface: SizeInterface, is_video: bool
 ) -> list[SizeProblem]:
-    """Each option that promises what is not made, and why."""
+    """Return each option that promises what is not made, and why."""
     tiers = tiers_of(rule, options, is_video=is_video)
     found = [*_option_problems(options, tiers), *_ratio_problems(options, interface)]
     if interface.by_model_name or options.get("variants"):
@@ -125,7 +125,7 @@ def _makes_tier(variant: Mapping[str, Any], tier: Size) -> bool:
 
 
 def _flat_seconds(rule: Rule | None, tier: Size) -> Iterable[Decimal]:
-    """The lengths that a tier is sold in, where they have prices of their own."""
+    """Yield the lengths that a tier is sold in, where they have prices of their own."""
     for row in rule.prices if rule is not None and rule.billing_type == "DURATION_RESOLUTION" else ():
         resolution, seconds = split_tier(row.value)
         if row.dimension == "resolution" and seconds is not None and read_size(resolution).side == tier.side:

@@ -73,7 +73,7 @@ NO_SIZE = Size()
 
 @lru_cache(maxsize=4096)
 def read_size(text: str) -> Size:
-    """What `text` says: `1024x1024`, `2K`, `720p`, `16:9`, `auto` or nothing. See `Size.is_readable`."""
+    """Return what `text` says: `1024x1024`, `2K`, `720p`, `16:9`, `auto` or nothing. See `Size.is_readable`."""
     word = text.strip().lower()
     if (lines := _LINES.fullmatch(word)) and int(lines[1]):
         height = int(lines[1])
@@ -89,17 +89,17 @@ def read_size(text: str) -> Size:
 
 
 def is_near(shape: Fraction, other: Fraction) -> bool:
-    """Whether two shapes are one, but for rounding to whole pixels."""
+    """Return whether two shapes are one, but for rounding to whole pixels."""
     return _distance(shape, other) <= SHAPE_TOLERANCE
 
 
 def nearest(shape: Fraction, ratios: Iterable[str]) -> str:
-    """Which of `ratios` comes nearest to `shape`."""
+    """Return which of `ratios` comes nearest to `shape`."""
     return min(ratios, key=lambda ratio: _distance(shape, read_size(ratio).shape or Fraction(1)))
 
 
 def ratio_of(shape: Fraction) -> str:
-    """A shape as ratios are written: `16:9`."""
+    """Return a shape as ratios are written: `16:9`."""
     return _WIDE_NAMES.get(shape) or f"{shape.numerator}:{shape.denominator}"
 
 
@@ -153,7 +153,7 @@ class SoldSize:
 
 
 def sold_size_of(kept: dict[str, str]) -> SoldSize:
-    """The size that `SoldSize.kept` wrote."""
+    """Return the size that `SoldSize.kept` wrote."""
     ratio = kept.get("ratio", "")
     return SoldSize(
         tier=read_size(kept.get("resolution", "")),

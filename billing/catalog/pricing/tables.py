@@ -17,7 +17,7 @@ def normalised(text: str) -> str:
 
 
 def normalised_mode(text: str) -> str:
-    """A mode as it is compared; `standard` and `std` are one."""
+    """Return a mode as it is compared; `standard` and `std` are one."""
     mode = normalised(text)
     return "std" if mode == "standard" else mode
 
@@ -64,7 +64,9 @@ class Tables:
     character: PriceRow | None = None
 
     def size_row(self, size: Size) -> PriceRow | None:
-        """The row of this very size of an image, else the next tier up by pixel count; None above the top, or for no size."""
+        """Return the row of this very size of an image, else the next tier up by pixel count; None above the top, or for no
+        size.
+        """
         if size.image is None:
             return None
         row = self.sizes.get(size.image)
@@ -74,7 +76,7 @@ class Tables:
         return row
 
     def resolution_of(self, size: Size) -> Resolution | None:
-        """The resolution of this shorter side, else the next higher one; None above the top, or for no size."""
+        """Return the resolution of this shorter side, else the next higher one; None above the top, or for no size."""
         if size.side is None:
             return None
         place = bisect_left(self.sides, size.side)
@@ -82,7 +84,7 @@ class Tables:
 
 
 def build_tables(billing_type: str, rows: Iterable[PriceRow]) -> Tables:
-    """The tables of a rule. Rows that mean nothing are left out: `problems` names them, and no use is priced by them."""
+    """Return the tables of a rule. Rows that mean nothing are left out: `problems` names them, and no use is priced by them."""
     tables = Tables()
     for row in rows:
         if row.dimension == "mode":

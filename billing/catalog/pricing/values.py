@@ -98,12 +98,12 @@ def _row_to_json(row: PriceRow) -> dict[str, Any]:
 
 
 def rule_to_json(rule: Rule) -> dict[str, Any]:
-    """The rule as it is now, for a snapshot. The same object each time: keep it, do not change it."""
+    """Return the rule as it is now, for a snapshot. The same object each time: keep it, do not change it."""
     return rule.as_json
 
 
 def rule_from_json(data: Mapping[str, Any]) -> Rule:
-    """The rule that `rule_to_json` wrote."""
+    """Return the rule that `rule_to_json` wrote."""
     return Rule(
         id=data["id"],
         name=data["name"],
@@ -129,7 +129,7 @@ def rule_from_json(data: Mapping[str, Any]) -> Rule:
 
 
 def inputs_to_json(inputs: Inputs) -> dict[str, Any]:
-    """What the caller gave, a duration as exact decimal text."""
+    """Return what the caller gave, a duration as exact decimal text."""
     fields: dict[str, Any] = {"quantity": inputs.quantity}
     if inputs.duration is not None:
         fields["duration"] = str(inputs.duration)
@@ -145,7 +145,7 @@ def inputs_to_json(inputs: Inputs) -> dict[str, Any]:
 
 
 def inputs_from_json(data: Mapping[str, Any]) -> Inputs:
-    """The inputs that `inputs_to_json` wrote; other keys are of no concern here."""
+    """Return the inputs that `inputs_to_json` wrote; other keys are of no concern here."""
     duration = data.get("duration")
     return Inputs(
         quantity=data["quantity"],

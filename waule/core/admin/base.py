@@ -78,7 +78,7 @@ class WauleAdmin(OwnLists, RelatedFields, ModelAdmin):
         return True  # the list itself refuses whatever no filter of it has taken
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
-        """What the address fills in, but for times: a widget breaks on a text that is none."""
+        """Return what the address fills in, but for times: a widget breaks on a text that is none."""
         times = {field.name for field in self.opts.fields if isinstance(field, models.DateField)}
         return {name: value for name, value in super().get_changeform_initial_data(request).items() if name not in times}
 
@@ -111,7 +111,7 @@ class WauleAdmin(OwnLists, RelatedFields, ModelAdmin):
         return (queryset.filter(reduce(or_, found)) if found else queryset.none()), False
 
     def search_conditions(self, term: str) -> list[models.Q]:
-        """What a search may mean: rows that have `term` as a whole in one of `exact_search`, where it is of that type."""
+        """Return what a search may mean: rows that have `term` as a whole in one of `exact_search`, where it is of that type."""
         number = int(term) if term.isascii() and term.isdigit() and len(term) <= 18 else None
         conditions = []
         for name in self.exact_search:
@@ -148,7 +148,7 @@ class WauleAdmin(OwnLists, RelatedFields, ModelAdmin):
         return export_csv(self.get_changelist_instance(request).queryset)
 
     def heading(self, row: Any) -> str:
-        """What the page of `row` is called: words, where the row calls itself by a code."""
+        """Return what the page of `row` is called: words, where the row calls itself by a code."""
         return str(row)
 
     def page_buttons(self, request: HttpRequest, row: Any) -> list[PageButton]:
@@ -156,7 +156,7 @@ class WauleAdmin(OwnLists, RelatedFields, ModelAdmin):
         return []
 
     def reveal_buttons(self, request: HttpRequest, row: Any) -> list[PageButton]:
-        """One for each secret that is stored in `row`, for those who might replace it."""
+        """Return one for each secret that is stored in `row`, for those who might replace it."""
         if not request.user.has_perm(f"{self.opts.app_label}.change_{self.opts.model_name}"):
             return []
         secrets = [field for field in self.opts.concrete_fields if isinstance(field, EncryptedTextField)]

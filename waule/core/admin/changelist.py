@@ -90,7 +90,7 @@ class KeysetChangeList(StrictChangeList):
             return max(cursor.fetchone()[0], counted), False
 
     def _sane(self, text: str | None) -> Any:
-        """The key that `text` spells, or None: a mangled address shows the newest rows."""
+        """Return the key that `text` spells, or None: a mangled address shows the newest rows."""
         if not text:
             return None
         field = self.model._meta.pk if self.key == "pk" else self.model._meta.get_field(self.key)
@@ -123,7 +123,7 @@ class SeenValuesFilter(AllValuesFieldListFilter):
             self.lookup_choices: Any = [value for (value,) in cursor.fetchall()]
 
     def in_words(self, value: str) -> str:
-        """How the filter names a value."""
+        """Return how the filter names a value."""
         return value
 
     def choices(self, changelist: Any) -> Any:

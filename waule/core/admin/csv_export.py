@@ -28,7 +28,7 @@ class LineWriter:
 
 
 def exported_fields(model: type[models.Model]) -> list[models.Field]:
-    """The columns of `model` that may leave the house."""
+    """Return the columns of `model` that may leave the house."""
     return [
         field
         for field in model._meta.concrete_fields

@@ -18,7 +18,7 @@ _SAID = re.compile(r"(.*?)(?: (\([^()]*\)))?", re.DOTALL)
 
 
 def in_readers_language(text: str) -> str:
-    """A sentence of ours that was stored in English, in the reader's language; what stands after it in parentheses stays.
+    """Return a sentence of ours that was stored in English, in the reader's language; what stands after it in parentheses stays.
 
     What others said is left as it is.
     """
@@ -34,12 +34,12 @@ def spaced_number(value: int | None) -> str:
 
 
 def signed_number(value: int) -> SafeString:
-    """A movement of credits, coming in green and going out plain."""
+    """Return a movement of credits, coming in green and going out plain."""
     return format_html('<span class="waule-amount{}">{}</span>', " waule-plus" if value > 0 else "", f"{value:+,}")
 
 
 def badge(text: Any, colour: str = "") -> SafeString:
-    """A state in a word: `colour` is success, info, warning, danger, primary or nothing."""
+    """Return a state in a word: `colour` is success, info, warning, danger, primary or nothing."""
     return SafeString(render_to_string("unfold/helpers/label.html", {"text": text, "type": colour}).strip())
 
 
@@ -54,7 +54,7 @@ def badge_of_bool(value: bool, yes: Any, no: Any) -> SafeString:
 
 
 def link(row: models.Model | None, text: Any = None) -> Any:
-    """A link to `row`'s page in the admin."""
+    """Return a link to `row`'s page in the admin."""
     if row is None:
         return "–"
     try:
@@ -74,7 +74,7 @@ def local_url(url: str) -> str:
 
 
 def thumbnail(url: str, *, is_video: bool = False) -> SafeString:
-    """A small picture, loaded when it is scrolled into view."""
+    """Return a small picture, loaded when it is scrolled into view."""
     if not (address := local_url(url)):
         icon = "movie" if is_video else "image"
         return format_html('<span class="waule-thumb material-symbols-outlined">{}</span>', icon)
@@ -92,5 +92,5 @@ def short_json(value: Any) -> Any:
 
 
 def flat(fields: Iterable[Any]) -> tuple[str, ...]:
-    """The names in `fields`, where some stand side by side in tuples of their own."""
+    """Return the names in `fields`, where some stand side by side in tuples of their own."""
     return tuple(name for row in fields for name in ((row,) if isinstance(row, str) else row))

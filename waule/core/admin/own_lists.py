@@ -69,7 +69,7 @@ class OwnLists:
         return f"{self.admin_site.name}:{self.opts.label_lower}"
 
     def get_list_display(self, request: HttpRequest) -> Any:
-        """The chosen columns, in the list's own order; what leads to a row's page is always among them."""
+        """Return the chosen columns, in the list's own order; what leads to a row's page is always among them."""
         shown = list(super().get_list_display(request))  # type: ignore[misc]
         chosen = self._kept(request).get("columns") or []
         kept = [name for name in shown if name in chosen or name in self._fixed(shown)]
@@ -147,7 +147,7 @@ class OwnLists:
 
 
 def _filters_of(query: str) -> str:
-    """The filters of a query string, without the place in the list."""
+    """Return the filters of a query string, without the place in the list."""
     try:
         pairs = parse_qsl(query[:MAX_QUERY_LENGTH])
     except ValueError:

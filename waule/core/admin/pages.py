@@ -26,18 +26,18 @@ View = Callable[..., HttpResponse]
 
 
 def actor_of(request: HttpRequest) -> str:
-    """Who acts, as the ledger and the audit log name staff."""
+    """Return who acts, as the ledger and the audit log name staff."""
     return f"admin:{request.user.get_username()}"
 
 
 def site_of(request: HttpRequest) -> admin.AdminSite:
-    """The site whose page this request is for: the operators', or one that stands beside it."""
+    """Return the site whose page this request is for: the operators', or one that stands beside it."""
     here = request.resolver_match.namespaces if request.resolver_match is not None else []
     return next((site for site in all_sites if site.name in here), admin.site)
 
 
 def site_address(request: HttpRequest, page: str, *args: Any) -> str:
-    """The address of `page` on the site that this request is for."""
+    """Return the address of `page` on the site that this request is for."""
     return reverse(f"{site_of(request).name}:{page}", args=args)
 
 
@@ -72,7 +72,7 @@ def tell_form(form: forms.BaseForm, error: WauleError) -> None:
 
 
 def is_reauthenticated(request: HttpRequest) -> bool:
-    """Whether the password (and the second factor, where there is one) was given again within the last five minutes."""
+    """Return whether the password (and the second factor, where there is one) was given again within the last five minutes."""
     at = request.session.get(REAUTHENTICATED_AT, 0)
     return 0 <= time.time() - at < REAUTHENTICATION_SECONDS
 
@@ -100,7 +100,7 @@ def reauthentication_required(*permissions: Any) -> Any:
 
 
 def ask_password(request: HttpRequest) -> HttpResponse:
-    """Leads to the page that asks for the password, and from there back to this one."""
+    """Lead to the page that asks for the password, and from there back to this one."""
     return redirect(f"{site_address(request, 'confirm_password')}?{urlencode({'next': request.get_full_path()})}")
 
 

@@ -18,7 +18,7 @@ MAX_KEY = 2**63 - 1
 
 
 def is_key(field: Field, text: Any) -> bool:
-    """Whether `text` can be a value of this column."""
+    """Return whether `text` can be a value of this column."""
     if not text or "\x00" in str(text):
         return False
     try:

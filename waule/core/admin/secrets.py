@@ -19,7 +19,7 @@ class SecretsForm(VersionedForm):
                 field.widget.is_required = field.required
 
     def clean(self) -> dict[str, Any]:
-        """What was left blank counts as what is stored."""
+        """Return what was left blank counts as what is stored."""
         cleaned = super().clean() or self.cleaned_data
         for name, field in self.fields.items():
             if isinstance(field, SecretFormField) and not cleaned.get(name) and name not in self.errors:

@@ -97,7 +97,7 @@ def conflict_error(current: str, given: str) -> ValidationError:
 
 
 def sent_versions(text: Any) -> Versions:
-    """What came back in the hidden input. Raises ValidationError where somebody has tampered with it."""
+    """Return what came back in the hidden input. Raises ValidationError where somebody has tampered with it."""
     if not text:
         return {}
     try:
@@ -110,7 +110,7 @@ def sent_versions(text: Any) -> Versions:
 
 
 def versions_of(found: Iterable[Any]) -> str:
-    """The hidden input's value for all these forms."""
+    """Return the hidden input's value for all these forms."""
     versioned = [form for form in found if isinstance(form, VersionedForm) and form.row_name]
     return json.dumps({form.row_name: form.versions for form in versioned}, separators=(",", ":"))
 
@@ -124,7 +124,7 @@ def versioned(form: type[forms.BaseModelForm]) -> Any:
 
 
 def shown(field: Any, value: Any) -> str:
-    """A value as the reader knows it from the form."""
+    """Return a value as the reader knows it from the form."""
     if value is None or value == "":
         return "–"
     if isinstance(field, SecretFormField):

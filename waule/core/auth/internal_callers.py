@@ -33,7 +33,7 @@ class Program:
 
 
 def is_strong(secret: str) -> bool:
-    """Whether a secret is long and varied enough to open the internal API."""
+    """Return whether a secret is long and varied enough to open the internal API."""
     return len(secret) >= MINIMUM_LENGTH and len(set(secret)) >= MINIMUM_DISTINCT
 
 

@@ -22,7 +22,7 @@ class Token:
 
 
 def issue(user_id: str, kind: Kind, *, stamp: str, has_second_factor: bool = False) -> str:
-    """A token for the user. `stamp` changes when the password does, and with it every older token ends."""
+    """Return a token for the user. `stamp` changes when the password does, and with it every older token ends."""
     now = datetime.now(UTC)
     claims = {"userId": user_id, "type": kind, "stamp": stamp, "iat": now, "exp": now + LIFETIMES[kind]}
     if has_second_factor:
@@ -31,7 +31,7 @@ def issue(user_id: str, kind: Kind, *, stamp: str, has_second_factor: bool = Fal
 
 
 def accepted_secrets() -> list[str]:
-    """The secrets by which tokens are known: that of now first."""
+    """Return the secrets by which tokens are known: that of now first."""
     return [secret for secret in (settings.JWT_SECRET, settings.JWT_SECRET_PREVIOUS) if secret]
 
 
@@ -44,7 +44,7 @@ def _decode(token: str, secret: str) -> dict[str, Any] | None:
 
 
 def read(token: str, kind: Kind) -> Token | None:
-    """What a token says that is ours, of this kind, and in time; else None.
+    """Return what a token says that is ours, of this kind, and in time; else None.
 
     Tokens without `type` are those of other services that share JWT_SECRET: they are access tokens, without a stamp.
     """

@@ -15,7 +15,7 @@ from waule.core.ids import parse_uuid
 
 
 def stamp_of(user: Any, secret: str | None = None) -> str:
-    """Changes with the user's password. `secret` is JWT_SECRET, or one that is accepted beside it."""
+    """Change with the user's password. `secret` is JWT_SECRET, or one that is accepted beside it."""
     return hmac.new((secret or settings.JWT_SECRET).encode(), user.password.encode(), hashlib.sha256).hexdigest()[:16]
 
 
@@ -24,7 +24,7 @@ def _is_stamp_of(stamp: str, user: Any) -> bool:
 
 
 def user_of_token(text: str, kind: jwt_tokens.Kind) -> tuple[Any, jwt_tokens.Token] | None:
-    """The active user whose token this is, and what it says; None for any other."""
+    """Return the active user whose token this is, and what it says; None for any other."""
     token = jwt_tokens.read(text, kind)
     user_pk = parse_uuid(token.user_id) if token else None
     user = get_user_model().objects.filter(pk=user_pk, is_active=True).first() if user_pk else None

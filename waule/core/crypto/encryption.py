@@ -46,7 +46,7 @@ def seal(value: str, place: str) -> bytes:
 
 
 def open_sealed(sealed: bytes, place: str) -> str:
-    """The text that was sealed for `place`. What was sealed before places were named (a bare JSON string) opens anywhere.
+    """Return the text that was sealed for `place`. What was sealed before places were named (a bare JSON string) opens anywhere.
 
     Raises:
         SecretUnreadable: no key opens it, or it was sealed for another place.
@@ -67,7 +67,7 @@ def open_sealed(sealed: bytes, place: str) -> str:
 
 
 def key_number(sealed: bytes) -> int | None:
-    """Which of ENCRYPTION_KEYS sealed this, counted from 0 (the newest); None if none of them did."""
+    """Return which of ENCRYPTION_KEYS sealed this, counted from 0 (the newest); None if none of them did."""
     for number, key in enumerate(settings.ENCRYPTION_KEYS):
         try:
             Fernet(key.encode()).decrypt(sealed)
@@ -78,12 +78,12 @@ def key_number(sealed: bytes) -> int | None:
 
 
 def is_bound(sealed: bytes) -> bool:
-    """Whether this names the place that it was sealed for."""
+    """Return whether this names the place that it was sealed for."""
     return isinstance(json.loads(_keyring(tuple(settings.ENCRYPTION_KEYS)).decrypt(sealed)), dict)
 
 
 def place_of(model: type[models.Model], column: str, row: Any) -> str:
-    """The name of one cell: table, column, and what identifies the row (`EncryptedTextField.bound_to`)."""
+    """Return the name of one cell: table, column, and what identifies the row (`EncryptedTextField.bound_to`)."""
     return f"{model._meta.db_table}.{column}:{row}"
 
 
@@ -96,7 +96,7 @@ class Secret:
         self._value, self.sealed, self.place = value, sealed, place
 
     def reveal(self) -> str:
-        """The text.
+        """Return the text.
 
         Raises:
             SecretUnreadable.
@@ -230,7 +230,7 @@ class EncryptedTextField(models.TextField):
         return [*super().check(**kwargs), *(found if problem else [])]
 
     def place(self, instance: models.Model) -> str:
-        """The name of this field's cell in the row of `instance`."""
+        """Return the name of this field's cell in the row of `instance`."""
         options = instance._meta
         bound: Any = options.pk if self.bound_to == "pk" else options.get_field(self.bound_to)
         return place_of(type(instance), str(self.column), getattr(instance, bound.attname))
@@ -267,7 +267,7 @@ class EncryptedTextField(models.TextField):
         return None if value is None else Secret(sealed=bytes(value))
 
     def value_to_string(self, obj: models.Model) -> str:
-        """Dumps and fixtures never carry a secret, sealed or not."""
+        """Dump and fixtures never carry a secret, sealed or not."""
         return ""
 
     def clean(self, value: Any, model_instance: models.Model | None) -> Any:
@@ -286,7 +286,7 @@ class EncryptedTextField(models.TextField):
 
 
 def reveal(value: Secret | None) -> str:
-    """The secret, for the one place that uses it; "" where there is none.
+    """Return the secret, for the one place that uses it; "" where there is none.
 
     Raises:
         SecretUnreadable.
@@ -295,7 +295,7 @@ def reveal(value: Secret | None) -> str:
 
 
 def mask(value: str | Secret | None) -> str:
-    """How a secret is shown: its last four characters (none of a short one)."""
+    """Return how a secret is shown: its last four characters (none of a short one)."""
     if isinstance(value, Secret):
         if value.place is None and value.sealed is not None:
             return MASK

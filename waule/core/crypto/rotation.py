@@ -43,7 +43,7 @@ class Cell:
 
 
 def encrypted_columns() -> Iterator[tuple[type[models.Model], EncryptedTextField]]:
-    """Every column that holds secrets, of every model."""
+    """Yield every column that holds secrets, of every model."""
     for model in apps.get_models():
         for column in model._meta.concrete_fields:
             if isinstance(column, EncryptedTextField):
@@ -51,13 +51,13 @@ def encrypted_columns() -> Iterator[tuple[type[models.Model], EncryptedTextField
 
 
 def cells() -> Iterator[Cell | None]:
-    """Every stored secret; None for a row without one."""
+    """Yield every stored secret; None for a row without one."""
     for model, column in encrypted_columns():
         yield from _cells(model, column)
 
 
 def rotate(progress: Callable[[int, int], None] = lambda done, total: None) -> Rotation:
-    """Seals every secret under the newest of ENCRYPTION_KEYS, for its own row and column.
+    """Seal every secret under the newest of ENCRYPTION_KEYS, for its own row and column.
 
     Can be stopped and run again: each row is its own step. A secret that somebody changes meanwhile is left as they wrote it.
     """
@@ -82,7 +82,7 @@ def rotate(progress: Callable[[int, int], None] = lambda done, total: None) -> R
 
 
 def keys_in_use() -> list[int]:
-    """How many stored secrets need each of ENCRYPTION_KEYS, newest key first."""
+    """Return how many stored secrets need each of ENCRYPTION_KEYS, newest key first."""
     found = Counter(key_number(cell.sealed) for cell in cells() if cell is not None)
     return [found[number] for number in range(len(settings.ENCRYPTION_KEYS))]
 
@@ -104,7 +104,7 @@ def _cells(model: type[models.Model], column: EncryptedTextField) -> Iterator[Ce
 
 
 def _replace(cell: Cell, new: bytes) -> int:
-    """Writes `new` where the old bytes still stand; how many rows that were."""
+    """Write `new` where the old bytes still stand; how many rows that were."""
     quoted = connection.ops.quote_name
     key = cell.model._meta.pk
     assert key is not None

@@ -46,7 +46,7 @@ def postgresql_triggers(table: str) -> str:
 
 
 def sqlite_triggers(table: str, *, clash: str) -> list[str]:
-    """The same for SQLite, one statement each.
+    """Return the same for SQLite, one statement each.
 
     `INSERT OR REPLACE` deletes the row it replaces without telling delete triggers (unless a pragma of the writer's
     connection says so); `clash` is the condition under which a NEW row would replace an old one.
@@ -61,7 +61,7 @@ def sqlite_triggers(table: str, *, clash: str) -> list[str]:
 
 
 def create_triggers(table: str, *, clash: str) -> Any:
-    """A migration operation's forward function."""
+    """Return a migration operation's forward function."""
 
     def forwards(apps: Any, schema_editor: Any) -> None:
         if schema_editor.connection.vendor == "postgresql":
@@ -74,7 +74,7 @@ def create_triggers(table: str, *, clash: str) -> Any:
 
 
 def drop_triggers(table: str) -> Any:
-    """The way back of `create_triggers`."""
+    """Return the way back of `create_triggers`."""
 
     def backwards(apps: Any, schema_editor: Any) -> None:
         if schema_editor.connection.vendor == "postgresql":

@@ -85,7 +85,7 @@ def end() -> None:
 
 
 def release_connection() -> None:
-    """Lets others have this thread's connection; it gets one again when it needs it. Not inside of a transaction.
+    """Let others have this thread's connection; it gets one again when it needs it. Not inside of a transaction.
 
     In a thread that uses no pool the connection is closed.
     """

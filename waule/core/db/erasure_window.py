@@ -53,9 +53,9 @@ def _sqlite(table: str, columns: Sequence[str], texts: Sequence[str], purged_by:
 
 
 def let_through(table: str, *, texts: Sequence[str] = (), purged_by: str = "", purged_if: str = "TRUE") -> Any:
-    """A migration operation's forward function: the triggers of `table` (`append_only.create_triggers`) then let a window change
-    `texts`, and delete what is older, by the column `purged_by`, than the window says, where `purged_if` (SQL over OLD) holds.
-    Without either they refuse everything.
+    """Return a migration operation's forward function: the triggers of `table` (`append_only.create_triggers`) then let a
+    window change `texts`, and delete what is older, by the column `purged_by`, than the window says, where `purged_if` (SQL
+    over OLD) holds. Without either they refuse everything.
     """
 
     def forwards(apps: Any, schema_editor: Any) -> None:
@@ -71,5 +71,5 @@ def let_through(table: str, *, texts: Sequence[str] = (), purged_by: str = "", p
 
 
 def let_nothing_through(table: str) -> Any:
-    """The way back."""
+    """Return the way back."""
     return let_through(table)

@@ -24,12 +24,12 @@ def objects(model: type[models.Model], rows: Iterable[models.Model]) -> list[dic
 
 @cache
 def _fields(model: type[models.Model]) -> tuple[Any, ...]:
-    """Its columns but a number that the database gives."""
+    """Return its columns but a number that the database gives."""
     return tuple(field for field in model._meta.concrete_fields if not isinstance(field, models.AutoField))
 
 
 def record_of(model: type[models.Model]) -> str:
-    """How PostgreSQL reads a row from a document of `objects`: json_to_record(…) AS ‹this›."""
+    """Return how PostgreSQL reads a row from a document of `objects`: json_to_record(…) AS ‹this›."""
     return f"v({', '.join(f'{field.column} {field.db_type(connection)}' for field in _fields(model))})"
 
 

@@ -26,7 +26,7 @@ def normalized(text: str) -> str:
 
 
 def is_part(text: str) -> bool:
-    """Whether `text` is long enough to look for in ids."""
+    """Return whether `text` is long enough to look for in ids."""
     return MIN_PART <= len(text.strip()) <= MAX_PART and len(normalized(text)) >= SHORTEST and "\x00" not in text
 
 
@@ -35,7 +35,7 @@ def is_hexadecimal(part: str) -> bool:
 
 
 def pieces_of(part: str) -> list[str]:
-    """A whole piece in `part` for each place at which it may begin within a piece.
+    """Return a whole piece in `part` for each place at which it may begin within a piece.
 
     Where it begins with one, that is the second if it is there: the first piece of a UUID is in no index.
     """
@@ -62,7 +62,7 @@ def words(column: str) -> str:
 
 
 def rows_with_part(table: str, column: str, part: str, *, is_uuid: bool, limit: int) -> list[Any]:
-    """The primary keys of the newest rows of `table` whose `column` contains `part`; ids are ordered by time."""
+    """Return the primary keys of the newest rows of `table` whose `column` contains `part`; ids are ordered by time."""
     plain = normalized(part)
     pattern = "%" + plain.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
     if connection.vendor != "postgresql":
@@ -82,7 +82,7 @@ def rows_with_part(table: str, column: str, part: str, *, is_uuid: bool, limit: 
 
 
 def rows_with_words(table: str, column: str, text: str, *, newest: int, limit: int) -> list[Any]:
-    """The primary keys of the newest rows of `table` whose `column` has all words of `text`.
+    """Return the primary keys of the newest rows of `table` whose `column` has all words of `text`.
 
     The `newest` rows are read first: they have the words that many rows have. Only rare ones are left to the index.
     """
@@ -115,7 +115,7 @@ def _run(sql: str, values: list[Any]) -> list[Any]:
 
 
 def within_time(look: Callable[[], list[Any]]) -> list[Any] | None:
-    """What `look` finds; None where it takes longer than TIMEOUT_MS."""
+    """Return what `look` finds; None where it takes longer than TIMEOUT_MS."""
     if connection.vendor != "postgresql":
         return look()
     try:
@@ -130,7 +130,7 @@ def within_time(look: Callable[[], list[Any]]) -> list[Any] | None:
 
 
 def merge_pending(*indexes: str) -> None:
-    """Merges what was written lately into these indexes, so that no writer has to: it would take a second for it.
+    """Merge what was written lately into these indexes, so that no writer has to: it would take a second for it.
 
     PostgreSQL lets the owner of the index alone do it; under another role its writers and autovacuum do.
     """

@@ -47,7 +47,7 @@ class Prepared:
         self.plan = f"EXECUTE {self.name} ({', '.join(['NULL'] * len(types))})"
 
     def run(self, cursor: Any, parameters: Sequence[Any]) -> None:
-        """Executes it on a cursor of Django's."""
+        """Execute it on a cursor of Django's."""
         database = cursor.db
         if database.vendor != "postgresql" or not settings.DATABASE_PREPARED_STATEMENTS:
             cursor.execute(self.sql, self._named(parameters))
@@ -56,7 +56,7 @@ class Prepared:
         cursor.execute(self.execution, parameters)
 
     def rows(self, *parameters: Any) -> list[tuple[Any, ...]]:
-        """All rows, without the layers of Django's cursor: for the calls that are made most.
+        """Return all rows, without the layers of Django's cursor: for the calls that are made most.
 
         Raises:
             Django's exceptions (`django.db.utils`).
@@ -77,7 +77,7 @@ class Prepared:
             return list(cursor.fetchall())
 
     def first(self, *parameters: Any) -> tuple[Any, ...] | None:
-        """The first row of `rows`, or None."""
+        """Return the first row of `rows`, or None."""
         return next(iter(self.rows(*parameters)), None)
 
     def named(self, values: Mapping[str, Any]) -> tuple[Any, ...] | None:
@@ -121,7 +121,7 @@ class PreparedQuery:
         self.make, self.stand_ins, self.types = make, tuple(stand_ins), types
 
     def first(self, *parameters: Any) -> tuple[Any, ...] | None:
-        """The only row; None where there is none."""
+        """Return the only row; None where there is none."""
         if connection.vendor != "postgresql":
             return next(iter(self.make(*parameters)[:1]), None)
         prepared, compiler, converters = self._compiled

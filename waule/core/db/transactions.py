@@ -28,13 +28,13 @@ R = TypeVar("R")
 
 
 def is_lock_failure(error: BaseException) -> bool:
-    """Whether the database rolled back because of others, so that trying again can succeed."""
+    """Return whether the database rolled back because of others, so that trying again can succeed."""
     code = getattr(error.__cause__, "pgcode", None)
     return code in _LOCK_FAILURES or "locked" in str(error)
 
 
 def retried(verb: Callable[P, R]) -> Callable[P, R]:
-    """Calls `verb`, a whole transaction, again after a lock failure.
+    """Call `verb`, a whole transaction, again after a lock failure.
 
     Raises:
         Unavailable: still failing after 5 tries or 2 seconds; nothing was changed.
@@ -59,7 +59,7 @@ def retried(verb: Callable[P, R]) -> Callable[P, R]:
 
 
 def durable(verb: Callable[P, R]) -> Callable[P, R]:
-    """Makes `verb` one durable transaction of its own, retried after lock failures."""
+    """Make `verb` one durable transaction of its own, retried after lock failures."""
 
     @functools.wraps(verb)
     def in_transaction(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -70,12 +70,12 @@ def durable(verb: Callable[P, R]) -> Callable[P, R]:
 
 
 def in_current_transaction(verb: Callable[P, R]) -> Callable[P, R]:
-    """The body of a durable `verb`, for a caller whose own transaction it joins: the change forms of the admin."""
+    """Return the body of a durable `verb`, for a caller whose own transaction it joins: the change forms of the admin."""
     return inspect.unwrap(verb)
 
 
 def retry_transient(verb: Callable[[], R], *, seconds: float = RETRY_SECONDS) -> R:
-    """What `verb` gives, called again while the database cannot be reached, for up to `seconds`.
+    """Return what `verb` gives, called again while the database cannot be reached, for up to `seconds`.
 
     For verbs that can be repeated, where giving up would lose what cannot be had again.
 

@@ -17,18 +17,18 @@ _SALT = "waule.row-version"
 
 
 def digest(value: Any) -> str:
-    """A digest of one value. It is keyed: that of a secret does not help to guess it."""
+    """Return a digest of one value. It is keyed: that of a secret does not help to guess it."""
     text = json.dumps(_plain(value), sort_keys=True, default=str)
     return salted_hmac(_SALT, text, settings.LOOKUP_KEY, algorithm="sha256").hexdigest()[:DIGEST_LENGTH]
 
 
 def version_of(row: models.Model, names: Iterable[str]) -> str:
-    """The version of `row`, as far as the fields `names` go."""
+    """Return the version of `row`, as far as the fields `names` go."""
     return digest({name: getattr(row, name) for name in sorted(names)})
 
 
 def check_version(expected: str | None, row: models.Model, names: Iterable[str]) -> None:
-    """Refuses to change a row, locked by now, that has changed since it was read as version `expected`.
+    """Reject to change a row, locked by now, that has changed since it was read as version `expected`.
 
     Raises:
         Conflict.
@@ -39,7 +39,7 @@ def check_version(expected: str | None, row: models.Model, names: Iterable[str])
 
 
 def _plain(value: Any) -> Any:
-    """The same for equal values, however they were made."""
+    """Return the same for equal values, however they were made."""
     if isinstance(value, Secret):
         return value.reveal() if value.is_readable else (value.sealed or b"").hex()
     if isinstance(value, models.Model):

@@ -70,21 +70,21 @@ class ApiViewSet(viewsets.ViewSet):
         return renderer, renderer.media_type
 
     def read_body(self, request: Request, serializer: BodySerializer) -> dict[str, Any]:
-        """The body's fields as the house names them. `serializer` is built once, at import: it keeps no state."""
+        """Return the body's fields as the house names them. `serializer` is built once, at import: it keeps no state."""
         data = self._body_of(request)
         if not isinstance(data, Mapping):
             raise InvalidRequest.of_field("body", _("Send a JSON object."))
         return cast(dict[str, Any], serializer.run_validation(data))
 
     def _body_of(self, request: Request) -> Any:
-        """The parsed body. The usual content type needs no choice of a parser."""
+        """Return the parsed body. The usual content type needs no choice of a parser."""
         sent = request._request
         if sent.META.get("CONTENT_TYPE") != "application/json" or sent.META.get("CONTENT_LENGTH") in (None, "", "0"):
             return request.data
         return strict_json.parse(read_limited(sent, sent.META["CONTENT_LENGTH"], self.max_body_bytes))
 
     def read_query(self, request: Request, serializer: BodySerializer) -> dict[str, Any]:
-        """The query's parameters, each at most once."""
+        """Return the query's parameters, each at most once."""
         query = request._request.META.get("QUERY_STRING", "")
         if query.isascii() and query.isprintable() and not {"%", "+", ";"} & set(query):  # nothing to decode
             values = dict(pair.split("=", 1) for pair in query.split("&") if "=" in pair)
@@ -115,7 +115,7 @@ class InternalViewSet(ApiViewSet):
 
 
 def idempotency_key(request: Request, *, required: bool = False) -> str | None:
-    """The `Idempotency-Key` header: 1 to 255 printable ASCII characters without spaces at its ends.
+    """Return the `Idempotency-Key` header: 1 to 255 printable ASCII characters without spaces at its ends.
 
     Raises:
         InvalidRequest: malformed, or missing where it is required.
@@ -157,7 +157,7 @@ def encode(data: Any) -> bytes:
 
 
 def answer(data: Mapping[str, Any], *, status: int = 200, replayed: bool = False) -> Response:
-    """A successful answer; a replay says so in `Idempotent-Replayed`."""
+    """Return a successful answer; a replay says so in `Idempotent-Replayed`."""
     return Answer(data, status=status, headers={"Idempotent-Replayed": "true"} if replayed else None)
 
 
@@ -165,13 +165,13 @@ MAX_VERSION_LENGTH = 64
 
 
 def expected_version(request: Request, body: dict[str, Any]) -> str | None:
-    """The version that the caller has read: the body's `version`, or the header `If-Match`. None: any will do."""
+    """Return the version that the caller has read: the body's `version`, or the header `If-Match`. None: any will do."""
     sent = body.pop("version", None) or request.META.get("HTTP_IF_MATCH", "").strip().removeprefix("W/").strip('"')
     return None if sent in ("", "*") else str(sent)
 
 
 def versioned_answer(data: Mapping[str, Any]) -> Response:
-    """An answer about one row, whose `version` is its `ETag` as well."""
+    """Return an answer about one row, whose `version` is its `ETag` as well."""
     response = answer(data)
     response["ETag"] = f'"{data["version"]}"'
     return response

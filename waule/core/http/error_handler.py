@@ -77,7 +77,7 @@ def is_openai(request: HttpRequest) -> bool:
 
 
 def body(failure: errors.WauleError, request: HttpRequest) -> dict[str, Any]:
-    """The answer's JSON, in the shape that this path speaks."""
+    """Return the answer's JSON, in the shape that this path speaks."""
     request.failure_code = failure.code  # type: ignore[attr-defined]  # for who counts rejections
     if is_openai(request):
         return openai_body(failure)
@@ -85,7 +85,7 @@ def body(failure: errors.WauleError, request: HttpRequest) -> dict[str, Any]:
 
 
 def openai_body(failure: errors.WauleError) -> dict[str, Any]:
-    """The error in OpenAI's shape."""
+    """Return the error in OpenAI's shape."""
     return {
         "error": {
             "message": str(failure),
@@ -97,7 +97,7 @@ def openai_body(failure: errors.WauleError) -> dict[str, Any]:
 
 
 def shape(failure: errors.WauleError) -> dict[str, Any]:
-    """The error shape without the request's id, as one item of a batch shows it."""
+    """Return the error shape without the request's id, as one item of a batch shows it."""
     return {"success": False, "error": str(failure), "code": failure.code, "details": failure.details}
 
 
@@ -125,5 +125,5 @@ def respond(failure: errors.WauleError, request: HttpRequest) -> HttpResponse:
 
 
 def speaks_json(request: HttpRequest) -> bool:
-    """Whether programs, not people, call this path."""
+    """Return whether programs, not people, call this path."""
     return request.path.startswith(("/internal", "/api", "/v1", "/healthz", "/readyz", "/metrics")) or settings.DEBUG

@@ -174,5 +174,5 @@ class Timestamp(serializers.Field[datetime, Any, Any, Any]):
 
 
 def iso(timestamp: datetime | None) -> str | None:
-    """How moments are written in answers: UTC, with microseconds."""
+    """Return how moments are written in answers: UTC, with microseconds."""
     return timestamp.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z") if timestamp else None

@@ -44,7 +44,7 @@ def media(request: HttpRequest, path: str) -> HttpResponseBase:
 
 
 def find_file(path: str) -> Path | None:
-    """The file under MEDIA_ROOT; None for what is not there, is hidden, or would lead outside."""
+    """Return the file under MEDIA_ROOT; None for what is not there, is hidden, or would lead outside."""
     if "\0" in path or any(part.startswith(".") for part in path.split("/")):
         return None
     try:
@@ -68,7 +68,7 @@ class Content:
 
 
 def content_of(path: Path, *, content_type: str = "") -> Content:
-    """A file, with a type that is not guessed from its bytes."""
+    """Return a file, with a type that is not guessed from its bytes."""
     status = path.stat()
     return Content(
         size_bytes=status.st_size,

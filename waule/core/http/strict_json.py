@@ -22,7 +22,7 @@ MIN_INTEGER, MAX_INTEGER = -(2**63), 2**63 - 1
 
 
 def parse(raw: bytes) -> Any:
-    """The value that `raw` spells.
+    """Return the value that `raw` spells.
 
     Raises:
         InvalidJSON: not JSON at all, or JSON in one of the refused spellings.
@@ -141,6 +141,6 @@ _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 
 def check_text(text: str) -> None:
-    """Raises InvalidRequest for text that PostgreSQL cannot store: a NUL, or half of a surrogate pair."""
+    """Raise InvalidRequest for text that PostgreSQL cannot store: a NUL, or half of a surrogate pair."""
     if _UNSTORABLE.search(text):
         raise InvalidRequest(_("Text must not contain \\u0000 or unpaired surrogates."))

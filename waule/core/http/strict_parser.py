@@ -14,7 +14,7 @@ from waule.core.http import strict_json
 
 
 def read_limited(stream: Any, content_length: str | int | None, limit: int) -> bytes:
-    """The whole body, at most `limit` bytes.
+    """Return the whole body, at most `limit` bytes.
 
     Raises:
         TooLarge: the body is longer, whatever its Content-Length said.
@@ -39,7 +39,7 @@ def _too_large(limit: int) -> TooLarge:
 
 
 def check_charset(content_type: str) -> None:
-    """Raises UnsupportedMediaType for any charset but UTF-8."""
+    """Raise UnsupportedMediaType for any charset but UTF-8."""
     for part in content_type.split(";")[1:]:
         name, _equals, value = part.partition("=")
         if name.strip().lower() == "charset" and value.strip().strip('"').lower() not in {"utf-8", "utf8"}:

@@ -49,7 +49,7 @@ class Command(WauleCommand):
 
 
 def next_step(tenant: Tenant, made: dict[str, Any]) -> str:
-    """What is still missing before the key makes an image; else how it does."""
+    """Return what is still missing before the key makes an image; else how it does."""
     models = AIModel.objects.filter(is_active=True)
     if not models.exists():
         return "make a catalog: manage.py apply_catalog --example > catalog.yaml, then manage.py apply_catalog catalog.yaml"

@@ -50,7 +50,7 @@ class Command(WauleCommand):
 
 
 def read_items(provider: str, file: str) -> list[Any]:
-    """The secrets or objects of a file.
+    """Return the secrets or objects of a file.
 
     Raises:
         InvalidRequest: it cannot be read, is too large, or is JSON of another form.

@@ -85,7 +85,7 @@ class _NeverACrashLoop(dict[int, float]):
 
 
 def load_application() -> Callable[..., Any]:
-    """The WSGI application, in a server process that ends with the one that made it."""
+    """Return the WSGI application, in a server process that ends with the one that made it."""
     end_with_parent(os.getppid())
     # Ctrl-C reaches every process of the terminal, but only the first one is to act on it: told twice, granian's hang.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
@@ -104,7 +104,7 @@ def allow_open_files() -> None:
 
 
 def wait_for_port(host: str, port: int) -> None:
-    """Returns when nobody listens there. (The server would share the port with whoever does, so it is asked beforehand.)
+    """Return when nobody listens there. (The server would share the port with whoever does, so it is asked beforehand.)
 
     Raises:
         CommandError: the port stays taken, or is not ours to take.

@@ -103,7 +103,7 @@ Ask what is left, as the gateway would:
 
 
 def internal_secret_for_shells() -> str:
-    """What a shell, in whichever folder, puts the secret in place of; the secret itself is not printed."""
+    """Return what a shell, in whichever folder, puts the secret in place of; the secret itself is not printed."""
     path = env_file()
     if path.exists() and "\nINTERNAL_SECRET=" in path.read_text():
         return f"$(grep ^INTERNAL_SECRET= {shlex.quote(str(path.resolve()))} | cut -d= -f2-)"
@@ -121,7 +121,7 @@ class Family:
         self.is_told_again = False
 
     def run(self) -> None:
-        """Returns after SIGTERM, SIGINT or SIGHUP, when both have ended.
+        """Return after SIGTERM, SIGINT or SIGHUP, when both have ended.
 
         Raises:
             CommandError: the server ended by itself.
@@ -162,7 +162,7 @@ class Family:
             time.sleep(0.05)
 
     def end(self, processes: list[subprocess.Popen[bytes]]) -> None:
-        """Asks them to end. What then waits longer than it may, or still runs when we are told again, is killed."""
+        """Ask them to end. What then waits longer than it may, or still runs when we are told again, is killed."""
         for process in processes:
             if process.poll() is None:
                 process.terminate()

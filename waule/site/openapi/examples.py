@@ -104,7 +104,7 @@ _BY_TYPE: dict[str, Any] = {"string": "text", "integer": 1, "number": 1.0, "bool
 
 
 def with_examples(result: dict[str, Any], generator: Any, request: Any, public: bool) -> dict[str, Any]:
-    """Gives an example to each JSON body and success answer of the document."""
+    """Give an example to each JSON body and success answer of the document."""
     make = _Maker(result["components"]["schemas"])
     for operations in result["paths"].values():
         for operation in operations.values():
@@ -121,7 +121,7 @@ class _Maker:
         self.components = components
 
     def value(self, schema: dict[str, Any], owner: str = "", name: str = "") -> Any:
-        """An example of `schema`, which is the field `name` of the component `owner`."""
+        """Return an example of `schema`, which is the field `name` of the component `owner`."""
         for key in (f"{owner}.{name}", name):
             if key in EXAMPLES:
                 return EXAMPLES[key]

@@ -47,11 +47,11 @@ class Schema(AutoSchema):
         return name.removesuffix("_retrieve") + "_list" if getattr(self.view, "action", "") == "list" else name
 
     def get_response_serializers(self) -> Any:
-        """What `extend_schema` names, else the view's `answers` by action: for actions that several resources share."""
+        """Return what `extend_schema` names, else the view's `answers` by action: for actions that several resources share."""
         return getattr(self.view, "answers", {}).get(getattr(self.view, "action", "")) or super().get_response_serializers()
 
     def _get_response_bodies(self, direction: Any = "response") -> dict[str, Any]:
-        """The answers that the view names, and the error of its door: no operation has to name that."""
+        """Return the answers that the view names, and the error of its door: no operation has to name that."""
         bodies: dict[str, Any] = super()._get_response_bodies(direction)
         error = OpenAIError if self.path.startswith("/v1/") else Error
         for statuses, description in FAILURES.items():

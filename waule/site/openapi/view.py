@@ -30,5 +30,5 @@ def _document(view: SchemaView, request: Request, language: str) -> bytes:
 
 
 def render(generator: Any, request: Request | None) -> bytes:
-    """The document as JSON, in the language that is active."""
+    """Return the document as JSON, in the language that is active."""
     return bytes(OpenApiJsonRenderer().render(generator.get_schema(request=request, public=True)))

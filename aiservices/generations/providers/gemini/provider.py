@@ -111,7 +111,7 @@ class Gemini:
 
 
 def _payload(job: Job, deadline: Deadline) -> dict[str, Any]:
-    """The request's body; reference images are fetched for it. Raises ReferenceImageUnusable."""
+    """Return the request's body; reference images are fetched for it. Raises ReferenceImageUnusable."""
     parts: list[dict[str, Any]] = [{"text": job.prompt}]
     for reference in job.reference_images:
         image = load_reference_image(reference, deadline=deadline)
@@ -142,7 +142,7 @@ def _call(url: str, key: str, payload: Mapping[str, Any], deadline: Deadline) ->
 
 
 def read(body: Any) -> tuple[Output, ...]:
-    """The pictures in an answer.
+    """Return the pictures in an answer.
 
     Raises: ContentRefused for a `blockReason`, or a `finishReason` of CONTENT_ENDINGS; NothingMade for any other answer
     without a picture; OutcomeUnknown for anything of another shape.
@@ -174,7 +174,7 @@ def read(body: Any) -> tuple[Output, ...]:
 
 
 def _inline_data(content: Any) -> list[Any]:
-    """The `data` of every part that is a picture; thoughts are drafts, and no results."""
+    """Return the `data` of every part that is a picture; thoughts are drafts, and no results."""
     parts = content.get("parts") if isinstance(content, dict) else None
     if parts is None:
         return []

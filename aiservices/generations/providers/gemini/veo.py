@@ -65,14 +65,14 @@ class Operation(NamedTuple):
 
 
 def operation_of(upstream_id: str) -> Operation | None:
-    """The operation that `str(operation)` wrote down; None for what is none."""
+    """Return the operation that `str(operation)` wrote down; None for what is none."""
     key_id, colon, name = upstream_id.partition(":")
     found = parse_uuid(key_id)
     return Operation(found, name) if found and colon and _NAME.fullmatch(name) else None
 
 
 def kind_of(job: Job) -> str:
-    """What the images of a request are: none, the first frame, the first and the last, or references.
+    """Return what the images of a request are: none, the first frame, the first and the last, or references.
 
     Raises InvalidRequest for a `generationType` that is not known.
     """
@@ -89,7 +89,7 @@ def kind_of(job: Job) -> str:
 
 
 def check(job: Job) -> None:
-    """Raises UnsupportedParameter, or InvalidRequest for a combination that Veo does not make."""
+    """Raise UnsupportedParameter, or InvalidRequest for a combination that Veo does not make."""
     parameters.check(job.parameters, HONOURS, job.options)
     if job.mask:
         raise UnsupportedParameter("mask")
@@ -120,7 +120,7 @@ def _check_images(job: Job, kind: str) -> None:
 
 
 def payload(job: Job, deadline: Deadline) -> dict[str, Any]:
-    """The body that creates the job; reference images are fetched for it. Raises ReferenceImageUnusable."""
+    """Return the body that creates the job; reference images are fetched for it. Raises ReferenceImageUnusable."""
     images = [load_reference_image(reference, deadline=deadline) for reference in job.reference_images]
     encoded = [{"bytesBase64Encoded": base64.b64encode(image.data).decode(), "mimeType": image.content_type} for image in images]
     instance: dict[str, Any] = {"prompt": job.prompt}
@@ -144,7 +144,7 @@ def payload(job: Job, deadline: Deadline) -> dict[str, Any]:
 
 
 def name_in(body: Any) -> str:
-    """The operation's name in the answer to its creation. Raises OutcomeUnknown where there is none: a job may run."""
+    """Return the operation's name in the answer to its creation. Raises OutcomeUnknown where there is none: a job may run."""
     name = body.get("name") if isinstance(body, dict) else None
     if not isinstance(name, str) or len(name) > MAX_NAME_LENGTH or not _NAME.fullmatch(name):
         raise OutcomeUnknown(reason="no_operation")
@@ -155,7 +155,7 @@ def name_in(body: Any) -> str:
 
 
 def secrets_for(operation: Operation) -> Iterator[str]:
-    """The secret of the key that created the job; after it those of other keys, which may be of the same project."""
+    """Yield the secret of the key that created the job; after it those of other keys, which may be of the same project."""
     rows = GeminiKey.objects.filter(pk=operation.key_id), GeminiKey.objects.exclude(pk=operation.key_id).filter(is_active=True)
     for found in rows:
         secrets = []
@@ -167,7 +167,8 @@ def secrets_for(operation: Operation) -> Iterator[str]:
 
 
 def ask(operation: Operation, translate: http.Translate) -> tuple[Any, str] | None:
-    """The operation as it is when it is over, and the secret that it answered to; None while it runs, or where nobody can say.
+    """Return the operation as it is when it is over, and the secret that it answered to; None while it runs, or where nobody can
+    say.
 
     It was accepted: whatever a question about it meets from here on, the video may exist.
     """

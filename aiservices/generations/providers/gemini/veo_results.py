@@ -37,7 +37,7 @@ _ABOUT_CONTENT = re.compile(
 
 
 def read(body: Mapping[str, Any], secret: str, job: Job, upstream_id: str) -> ProviderResult:
-    """What became of the job. Its files are fetched.
+    """Return what became of the job. Its files are fetched.
 
     Raises: ContentRefused; UpstreamRefused, UpstreamRateLimited and NothingMade for an error, or no video; NotFetched and
     Unusable where there is a video that cannot be had.
@@ -60,7 +60,7 @@ def read(body: Mapping[str, Any], secret: str, job: Job, upstream_id: str) -> Pr
 
 
 def failure(error: Any) -> UpstreamError:
-    """The error of an operation that has ended with one. Nothing was made, and nothing is billed."""
+    """Return the error of an operation that has ended with one. Nothing was made, and nothing is billed."""
     details = error if isinstance(error, Mapping) else {"message": error}
     reason = answers.reason_of({"error": dict(details)}) or "failed"
     found = (details.get("code"), details.get("status"))
@@ -90,7 +90,7 @@ def _count(value: Any) -> int:
 
 
 def output(video: Mapping[str, Any], secret: str, job: Job) -> Output:
-    """One video. Raises NotFetched, Unusable."""
+    """Return one video. Raises NotFetched, Unusable."""
     for name in _DATA:
         if video.get(name):
             data, content_type = decode(video[name], VIDEO_TYPES)
@@ -103,7 +103,7 @@ def output(video: Mapping[str, Any], secret: str, job: Job) -> Output:
 
 
 def download(uri: str, secret: str) -> fetch.Fetched:
-    """The file at `uri`. The key is sent to the server of GEMINI_API_URL, and redirects are followed without it.
+    """Return the file at `uri`. The key is sent to the server of GEMINI_API_URL, and redirects are followed without it.
 
     Raises NotFetched, Unusable.
     """
@@ -126,7 +126,7 @@ def download(uri: str, secret: str) -> fetch.Fetched:
 
 
 def _is_ours(uri: str) -> bool:
-    """Whether an address is on the server that we ask, over the same protocol and port."""
+    """Return whether an address is on the server that we ask, over the same protocol and port."""
     try:
         found, base = urlsplit(uri), urlsplit(settings.GEMINI_API_URL)
         is_plain = "@" not in found.netloc and not re.search(r"[^\x21-\x7e]|\\", uri)

@@ -42,14 +42,14 @@ COMPATIBLE: parameters.Honours = dict.fromkeys(
 
 
 def honours(job: Job) -> parameters.Honours:
-    """What this model can be asked for."""
+    """Return what this model can be asked for."""
     if job.is_video:
         return {}
     return next((known for prefix, known in BY_MODEL.items() if job.model_id.startswith(prefix)), COMPATIBLE)
 
 
 def check(job: Job) -> None:
-    """Raises InvalidRequest for parameters that contradict one another, and for a mask that cannot be one."""
+    """Raise InvalidRequest for parameters that contradict one another, and for a mask that cannot be one."""
     output_format = str(job.parameters.get("output_format") or "png").lower()
     compression = job.parameters.get("output_compression")
     if compression not in (None, 100) and output_format not in COMPRESSED:
@@ -73,7 +73,7 @@ def _check_mask(job: Job) -> None:
 
 
 def sent(job: Job, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters as they are sent: the model's own `options` where the caller said nothing."""
+    """Return the parameters as they are sent: the model's own `options` where the caller said nothing."""
     known = parameters.of_model(honours(job), job.options)
     wanted = parameters.honoured({**options, **job.parameters}, known)
     if str(wanted.get("output_format", "png")).lower() not in COMPRESSED:
@@ -82,7 +82,7 @@ def sent(job: Job, options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_images(body: Any, *, at_most: int) -> ProviderResult:
-    """The pictures in an answer. Raises as `results.read_results` does."""
+    """Return the pictures in an answer. Raises as `results.read_results` does."""
     results = read_results(body)
     outputs = [
         Output(url=each.url, data=each.data, content_type=each.content_type, revised_prompt=each.revised_prompt)
@@ -96,7 +96,7 @@ def read_images(body: Any, *, at_most: int) -> ProviderResult:
 
 
 def read_stream(lines: Generator[str, None, None], *, at_most: int, partial: Callable[[Output, int], None]) -> ProviderResult:
-    """The images that a stream ends with; `partial` is called with each draft. It is read no further than it is needed.
+    """Return the images that a stream ends with; `partial` is called with each draft. It is read no further than it is needed.
 
     Raises: the error that an event tells; OutcomeUnknown for a stream that ends before its end.
     """
@@ -126,7 +126,7 @@ def read_stream(lines: Generator[str, None, None], *, at_most: int, partial: Cal
 
 
 def _heard(event: dict[str, Any], partial: Callable[[Output, int], None]) -> list[Output]:
-    """The image that an event ends with, if it does. Raises the error that it tells."""
+    """Return the image that an event ends with, if it does. Raises the error that it tells."""
     kind = str(event.get("type", ""))
     if kind == "error" or event.get("error"):
         raise answers.told_error(event if event.get("error") else {"error": event})
@@ -137,7 +137,7 @@ def _heard(event: dict[str, Any], partial: Callable[[Output, int], None]) -> lis
 
 
 def _event(line: str) -> dict[str, Any]:
-    """The event of a line; empty for lines that have none."""
+    """Return the event of a line; empty for lines that have none."""
     data = line.removeprefix("data:").strip() if line.startswith("data:") else ""
     if not data or data == "[DONE]":
         return {}

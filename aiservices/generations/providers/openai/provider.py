@@ -108,7 +108,7 @@ def image_size(job: Job) -> Pixels | None:
 
 
 def _edit(job: Job, deadline: Deadline, payload: Mapping[str, Any]) -> dict[str, Any]:
-    """The form of an edit: the reference images, and the mask. Raises ReferenceImageUnusable."""
+    """Return the form of an edit: the reference images, and the mask. Raises ReferenceImageUnusable."""
     files = _files(job, deadline, "image[]")
     if job.mask:
         mask = load_reference_image(job.mask, deadline=deadline)
@@ -151,7 +151,7 @@ def _key() -> str:
 
 
 def _files(job: Job, deadline: Deadline, field: str) -> Files:
-    """The reference images as multipart files. Raises ReferenceImageUnusable."""
+    """Return the reference images as multipart files. Raises ReferenceImageUnusable."""
     images = [load_reference_image(reference, deadline=deadline) for reference in job.reference_images]
     return [
         (field, (f"{number}.{EXTENSIONS[image.content_type]}", image.data, image.content_type))
@@ -160,7 +160,7 @@ def _files(job: Job, deadline: Deadline, field: str) -> Files:
 
 
 def _create_video(job: Job) -> str:
-    """Hands the job over and returns the upstream's id of it."""
+    """Hand the job over and return the upstream's id of it."""
     deadline = Deadline()
     payload: dict[str, Any] = {"model": job.model_id, "prompt": job.prompt}
     if job.duration is not None:
@@ -182,7 +182,7 @@ def _create_video(job: Job) -> str:
 
 
 def _ask_with_retries(job: Job, upstream_id: str) -> Mapping[str, Any] | None:
-    """How the video is coming along; None where the upstream cannot say at the moment.
+    """Return how the video is coming along; None where the upstream cannot say at the moment.
 
     It was accepted: whatever a question about it meets from here on, the video may exist. Raises OutcomeUnknown where
     asking again would not help.
@@ -208,14 +208,14 @@ def _is_over(body: Mapping[str, Any]) -> bool:
 
 
 def _id_of(body: Mapping[str, Any]) -> Any:
-    """The job's id, as relays call it."""
+    """Return the job's id, as relays call it."""
     inner = body.get("data")
     places = [body, inner if isinstance(inner, dict) else {}]
     return next((place[name] for name in ("id", "task_id") for place in places if place.get(name)), None)
 
 
 def _finish(body: Mapping[str, Any], upstream_id: str, job: Job) -> ProviderResult:
-    """Downloads a finished video; raises the error of a failed one."""
+    """Download a finished video; raises the error of a failed one."""
     if job_state(body) is not JobState.SUCCEEDED:
         inner = body.get("data")
         raise answers.told_error(body if body.get("error") or not isinstance(inner, dict) else inner)
@@ -239,7 +239,7 @@ def _finish(body: Mapping[str, Any], upstream_id: str, job: Job) -> ProviderResu
 
 
 def _named(body: Mapping[str, Any]) -> Found | None:
-    """The video that a finished job's answer itself names: relays do so where they have no `/content`."""
+    """Return the video that a finished job's answer itself names: relays do so where they have no `/content`."""
     try:
         return read_results(body).found[0]
     except UpstreamError:
