@@ -1,5 +1,6 @@
 """One run of chaos, from an empty database to the figures of its end."""
 
+import re
 import sys
 import time
 from collections import Counter
@@ -82,5 +83,11 @@ def _watch(working: list[Caller], lanes: list[Lane], shared: Shared, began_at: f
 
 
 def _show_logs(world: World) -> None:
+    """The ends of the last logs, and what a server did not foresee in any of them."""
+    for process in world.waule.processes:
+        for found in re.finditer(
+            r"^.*(unhandled exception|could not be made).*\n(?:(?!20\d\d-).*\n)*", process.log, re.MULTILINE
+        ):
+            print(f"--- {process.log_path.name}\n{found[0][-4000:]}", file=sys.stderr)
     for process in world.waule.processes[-4:]:
         print(f"--- {process.log_path.name}\n{process.log[-4000:]}", file=sys.stderr)
