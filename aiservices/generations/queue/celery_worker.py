@@ -67,6 +67,7 @@ def run_worker(*, concurrency: int, stopping: threading.Event, drain: Callable[[
 def leave_now() -> None:
     living.end()
     tracing.end()
+    logger.info("worker_stopped")
     leave()
 
 
