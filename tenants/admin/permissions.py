@@ -28,7 +28,7 @@ ACTIONS = {
 
 
 def group_in_words(group: Group) -> str:
-    """Return the groups that come with the product by their names in the reader's language; others as they were named."""
+    """Return the name of a group: of one that comes with the product in the reader's language, else as it was named."""
     return str(GROUP_NAMES.get(group.name, group.name))
 
 
@@ -49,7 +49,7 @@ def _deed(permission: Permission, model: type[Model]) -> str:
 
 
 def _translated(name: Any) -> str:
-    """Return a name that its model or app left in English is looked up by what it says."""
+    """Translate a name; one that its model or app left in English is looked up by what it says."""
     return str(name) if isinstance(name, Promise) else gettext(name)
 
 
