@@ -140,7 +140,7 @@ def test_a_key_is_made_with_limits(admin_client, tenant, painters):
     }
     assert AuditEntry.objects.filter(action="budget.create", actor="admin:root").count() == 2
     seen = admin_client.get(reverse("admin:tenants_apikey_change", args=[key.pk])).text
-    assert "read, manage" in seen
+    assert "Read, Manage keys" in seen
     assert "painter" in seen
     assert "500" in seen
 

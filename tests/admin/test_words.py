@@ -262,7 +262,7 @@ NAMES = re.compile(
     r"waule|manage\.py \w+|Sora|Gemini|OpenAI|OSS|API|CSV|JSON|YAML|URL|Webhook|LDAP|SHA-256|S?VIP|Ctrl|Control|Mac|Command|esc"
     r"|English|[Aa]cme|[Pp]ainter|sandbox|Tenant \d|root|user\d|key \d|batch [\w-]+|a test"
     r"|</?script>|alert\(\d\)|a whale|=HYPERLINK"
-    r"|https?://\S+|[\w.]+@\S+|wk_\S+|…\w+|zh-hans|[0-9a-f]{8}-[0-9a-f-]+|[0-9a-f]{8,}|[A-Z_]{6,}|/\S+|\b\w+[:.]\S+"
+    r"|https?://\S+|[\w.]+@\S+|wk_\S+|…\w+|zh-hans|[0-9a-f]{8}-[0-9a-f-]+|[0-9a-f]{8,}|[A-Z_]{6,}|/\S+|\w+\*{3,}|\b\w+[:.]\S+"
 )
 
 
