@@ -57,7 +57,7 @@ def paths(user: User) -> Iterator[str]:
         for spec in shown.filter_specs:
             for choice in list(choices_of(spec, shown))[1 : FILTERED + 1]:
                 yield path + choice["query_string"]
-        if any(field.name == "account" for field in model._meta.fields):
+        if "account" in {each[0] if isinstance(each, tuple) else each for each in page.get_list_filter(request)}:
             yield f"{path}?account__id__exact={account.pk}"
 
 
