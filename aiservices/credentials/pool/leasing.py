@@ -298,7 +298,7 @@ def seconds_until_ready(provider: str, use: str = "", model: str = "") -> int:
     )
     timestamps = [
         max(timestamp, resting.get(credential.pk, timestamp))
-        for credential in wanted.defer("secret").iterator()
+        for credential in wanted.defer("secret")
         if (timestamp := _ready_at(credential, now, use)) is not None
     ]
     return max(1, math.ceil((min(timestamps) - now).total_seconds())) if timestamps else NO_IDEA_SECONDS

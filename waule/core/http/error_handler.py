@@ -5,7 +5,8 @@ from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import PermissionDenied
-from django.db import DatabaseError, InterfaceError, OperationalError
+from django.db import DEFAULT_DB_ALIAS, InterfaceError, OperationalError
+from django.db.utils import load_backend
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from rest_framework import exceptions, status
 from rest_framework.response import Response
@@ -13,6 +14,9 @@ from rest_framework.response import Response
 from waule.core import errors
 
 logger = logging.getLogger(__name__)
+_driver: Any = load_backend(settings.DATABASES[DEFAULT_DB_ALIAS]["ENGINE"]).DatabaseWrapper.Database
+# The driver's own besides: closing a server-side cursor is the one call whose errors Django does not wrap.
+DATABASE_AWAY = (OperationalError, InterfaceError, _driver.OperationalError, _driver.InterfaceError)
 
 
 def handle(error: Exception, context: dict[str, Any]) -> Response | None:
@@ -47,11 +51,9 @@ def as_waule_error(error: Exception) -> errors.WauleError | None:
         return errors.UnsupportedMediaType()
     if isinstance(error, exceptions.ParseError):
         return errors.InvalidRequest(str(error.detail))
-    if isinstance(error, OperationalError | InterfaceError):
+    if isinstance(error, DATABASE_AWAY):
         logger.error("database unavailable", exc_info=error)
         return errors.Unavailable()
-    if isinstance(error, DatabaseError):
-        return None
     return None
 
 
