@@ -28,10 +28,22 @@ from tests.settings import INTERNAL_SECRET, OWNS_RUN, RUN_DIR
 
 CLONES = {"cloned_db", "live_waule"}
 DATABASES = {"db", "transactional_db", "any_database", "standing_waule", "up", *CLONES}
+LOG_SHOWN = 4000  # characters
 
 
 def pytest_sessionstart() -> None:
     answers.watch_test_client()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """Shows with a test that failed what the servers that it used had to say."""
+    report: Any = yield
+    if report.failed:
+        for name, value in getattr(item, "funcargs", {}).items():
+            if isinstance(value, LiveWaule) and value.log:
+                report.sections.append((f"log of {name}", value.log[-LOG_SHOWN:]))
+    return report
 
 
 def pytest_unconfigure() -> None:

@@ -121,6 +121,19 @@ def test_heads_that_do_not_arrive_and_connections_without_a_request(standing_wau
         everybody_else_is_answered(standing_waule, 1)
 
 
+def test_of_the_connections_of_one_address_those_in_use_stay(standing_waule: LiveWaule) -> None:
+    """A gateway's pool, which asks now and then, beside idle connections that are younger."""
+    with sockets(standing_waule, head("/healthz", method="GET"), 20) as pool, sockets(standing_waule, b"") as silent:
+        until = time.monotonic() + 12
+        while time.monotonic() < until:
+            for connection in pool:
+                assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+            time.sleep(3)
+            for connection in pool:
+                connection.sendall(head("/healthz", method="GET"))
+        assert sum(_is_open(connection) for connection in silent) <= 64
+
+
 def _is_open(connection: socket.socket) -> bool:
     connection.setblocking(False)
     try:

@@ -2,7 +2,7 @@
 
 Once a second each connection is asked of the kernel (TCP_INFO, so on Linux alone). Two kinds are closed:
 * readers that take less than MIN_BYTES of an answer in STALL_SECONDS;
-* of the connections of one address that wait without a request, the oldest over MAX_WAITING.
+* of the connections of one address that wait without a request, those over MAX_WAITING that have waited longest.
 """
 
 import contextlib
@@ -30,19 +30,17 @@ LOOK_SECONDS = 1.0
 STALL_SECONDS = 30.0
 MIN_BYTES = 32 << 10
 MAX_WAITING = 64  # connections of one address in one process that have no request; behind proxies of ours no address counts
-QUIET_SECONDS = 2.0
+QUIET_SECONDS = 5.0  # a request that has arrived begins within this time, on a busy machine too
 TCP_INFO_BYTES = 144
 TCP_ESTABLISHED = 1
 BYTES_ACKED_AT = 120  # in Linux's struct tcp_info
 
 Peer = tuple[str, int]
 _under_way: dict[Peer, int] = {}
-_last_request: dict[Peer, float] = {}
 
 
 def request_began(peer: Peer) -> None:
     _under_way[peer] = _under_way.get(peer, 0) + 1
-    _last_request[peer] = time.monotonic()
 
 
 def request_ended(peer: Peer) -> None:
@@ -57,7 +55,7 @@ def request_ended(peer: Peer) -> None:
 class Seen:
     """What was known of a connection when it was looked at."""
 
-    first_at: float
+    answered_at: float  # when more of an answer had arrived than before; at first: when it was first seen
     progress_at: float
     progress_acked: int
 
@@ -80,22 +78,21 @@ class Watch:
                 acked, unsent = _acked_and_unsent(connection)
                 known = seen[peer] = self.seen.get(peer) or Seen(now, now, acked)
                 if not unsent:
+                    if acked != known.progress_acked:
+                        known.answered_at = now
                     known.progress_at, known.progress_acked = now, acked
-                    if peer not in _under_way and now - _last_request.get(peer, known.first_at) > QUIET_SECONDS:
-                        waiting[address_group(peer[0])].append((known.first_at, peer))
+                    if peer not in _under_way and now - known.answered_at > QUIET_SECONDS:
+                        waiting[address_group(peer[0])].append((known.answered_at, peer))
                 elif now - known.progress_at > STALL_SECONDS:
                     if acked - known.progress_acked < MIN_BYTES:
                         connection.shutdown(socket.SHUT_RDWR)
                     known.progress_at, known.progress_acked = now, acked
         self.seen = seen
-        for peer in list(_last_request):
-            if peer not in seen and peer not in _under_way:
-                _last_request.pop(peer, None)
         if not settings.TRUST_PROXY_HEADERS:
             self.close_surplus(waiting)
 
     def close_surplus(self, waiting: dict[str, list[tuple[float, Peer]]]) -> None:
-        surplus = {peer for peers in waiting.values() for _first, peer in sorted(peers)[: max(0, len(peers) - MAX_WAITING)]}
+        surplus = {peer for peers in waiting.values() for _since, peer in sorted(peers)[: max(0, len(peers) - MAX_WAITING)]}
         if not surplus:
             return
         for number in _descriptors():
