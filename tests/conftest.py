@@ -28,7 +28,7 @@ from tests.settings import INTERNAL_SECRET, OWNS_RUN, RUN_DIR
 
 CLONES = {"cloned_db", "live_waule"}
 DATABASES = {"db", "transactional_db", "any_database", "standing_waule", "up", *CLONES}
-LOG_SHOWN = 4000  # characters
+LOG_SHOWN = 8000  # characters of each process
 
 
 def pytest_sessionstart() -> None:
@@ -37,12 +37,12 @@ def pytest_sessionstart() -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
-    """Shows with a test that failed what the servers that it used had to say."""
+    """Shows with a test that failed what the processes of waule that it used had to say."""
     report: Any = yield
     if report.failed:
         for name, value in getattr(item, "funcargs", {}).items():
-            if isinstance(value, LiveWaule) and value.log:
-                report.sections.append((f"log of {name}", value.log[-LOG_SHOWN:]))
+            if isinstance(value, LiveWaule):
+                report.sections.extend((f"{name}: {each.log_path.name}", each.log[-LOG_SHOWN:]) for each in value.processes)
     return report
 
 
@@ -92,8 +92,6 @@ def live_waule(cloned_db: Database, tmp_path: Path) -> Iterator[LiveWaule]:
     waule = LiveWaule(cloned_db, tmp_path)
     yield waule
     waule.stop()
-    for process in waule.processes:
-        print(f"--- {process.log_path.name}\n{process.log[-8000:]}")  # pytest shows it when the test failed
 
 
 @pytest.fixture(scope="module")
