@@ -119,7 +119,7 @@ def waule(server: str, directory: Path) -> Iterator[tuple[int, int, str, dict[st
     with postgresql(server) as url:
         environ = environment(url, directory) | {"LOG_LEVEL": "ERROR"}
         child("manage.py", "migrate", "-v0", env=environ)
-        made = json.loads(child("-m", "benchmarks.data.seed", "10000", env=environ))
+        made = json.loads(child("-m", "benchmarks.seed", "10000", env=environ))
         vacuum(url)
         (directory / "tenants").write_text("\n".join(made["tenants"]))
         given = {"TENANTS": str(directory / "tenants"), "MODEL": made["model"], "KEY": made["key"], "INTERNAL_SECRET": SECRET}

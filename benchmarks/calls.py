@@ -18,7 +18,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "waule.settings")
 from django.conf import settings
 from django.db import connections
 
-from benchmarks.data.seed import CREDITS, add_keys, platform
+from benchmarks.seed import CREDITS, add_keys, platform
 from billing.ledger.models import Kind
 from billing.services import grant
 from tenants.principal import Principal

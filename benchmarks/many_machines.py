@@ -73,7 +73,7 @@ def main() -> None:
     with postgresql(server) as url, tempfile.TemporaryDirectory() as directory:
         environ = environment(url, Path(directory)) | {"DATABASE_CONNECTIONS": "4"}
         child("manage.py", "migrate", "-v0", env=environ)
-        made = json.loads(child("-m", "benchmarks.data.seed", "2000", env=environ))
+        made = json.loads(child("-m", "benchmarks.seed", "2000", env=environ))
         vacuum(url)
         postgres = int(sql(url, "SELECT split_part(pg_read_file('postmaster.pid'), E'\\n', 1)"))
         charges = [internal("POST", "billing/charge", charge_body(tenant, made["model"])) for tenant in made["tenants"]]

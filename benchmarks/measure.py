@@ -80,7 +80,7 @@ def prepare(url: str, directory: Path, count: int, say: Callable[[str], None]) -
     env = environment(url, directory)
     say(f"a database with {count:,} tenants")
     child("manage.py", "migrate", "--verbosity=0", env=env)
-    return env, json.loads(child("-m", "benchmarks.data.seed", str(count), env=env))
+    return env, json.loads(child("-m", "benchmarks.seed", str(count), env=env))
 
 
 def on_postgresql(

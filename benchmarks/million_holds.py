@@ -19,7 +19,7 @@ django.setup()
 
 from django.db import connection, transaction  # noqa: E402
 
-from benchmarks.data.seed import CREDITS, platform  # noqa: E402
+from benchmarks.seed import CREDITS, platform  # noqa: E402
 from billing.catalog.current import current_catalog  # noqa: E402
 from billing.catalog.usage import UsageRequest  # noqa: E402
 from billing.ledger import fast_path  # noqa: E402

@@ -19,7 +19,7 @@ from django.db import connection, models  # noqa: E402
 from django.utils import timezone  # noqa: E402
 
 from aiservices.generations.models import Generation  # noqa: E402
-from benchmarks.data.seed import platform  # noqa: E402
+from benchmarks.seed import platform  # noqa: E402
 from billing.ledger.models import Account, Charge, Hold, Refund  # noqa: E402
 from storage.models import StoredObject  # noqa: E402
 from tenants.models import AuditEntry  # noqa: E402

@@ -1,6 +1,7 @@
 """Fills a throw-away database: tenants with accounts full of credits, one priced model, one key. Prints what there is.
 
-Run as a process of its own, with DATABASE_URL naming that database: python -m benchmarks.data.seed COUNT
+Run as a process of its own, with DATABASE_URL naming that database: python -m benchmarks.seed COUNT
+(by that name other measuring scripts start it too)
 """
 
 import json
