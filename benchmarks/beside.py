@@ -2,7 +2,7 @@
 
 Both sides run two processes on one PostgreSQL and are measured in turn, round by round, so that a ratio compares the same
 minutes. CPU per request is that of the side's process tree and of PostgreSQL's: steadier than rates on a machine that
-others use. After every load of waule its ledger is reconciled.
+others use. An image is the control path alone: its provider answers at once. After every load of waule its ledger is reconciled.
 """
 
 import argparse
@@ -22,11 +22,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.servers import PROJECT, SECRET, child, environment, postgresql, vacuum
+from benchmarks.waiting import SlowProvider
 
 PEER = PROJECT / "benchmarks" / "peer"
-SCENARIOS = ["charge spread", "charge hot", "balance", "by-apikey", "storage record", "hold", "batch", "models"]
-OURS_ALONE = {"hold", "batch", "models"}
-CHARGES = {"charge spread", "charge hot", "hold", "batch"}
+SCENARIOS = ["charge spread", "charge hot", "balance", "by-apikey", "storage record", "hold", "batch", "models", "image"]
+OURS_ALONE = {"hold", "batch", "models", "image"}
+CHARGES = {"charge spread", "charge hot", "hold", "batch", "image"}
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -117,7 +118,8 @@ def peer(server: str, directory: Path) -> Iterator[tuple[int, int]]:
 @contextmanager
 def waule(server: str, directory: Path) -> Iterator[tuple[int, int, str, dict[str, str], dict[str, str]]]:
     with postgresql(server) as url:
-        environ = environment(url, directory) | {"LOG_LEVEL": "ERROR"}
+        provider = SlowProvider(answers_at_once=True)
+        environ = environment(url, directory) | {"LOG_LEVEL": "ERROR"} | provider.settings
         child("manage.py", "migrate", "-v0", env=environ)
         made = json.loads(child("-m", "benchmarks.seed", "10000", env=environ))
         vacuum(url)

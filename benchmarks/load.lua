@@ -35,6 +35,10 @@ function request()
   local named = side == "peer" and { "user", "u" .. number(), "t" .. number(), "key-" .. number() } or { "tenant", tenants[number()], tenants[number()], key }
   if scenario == "balance" then return wrk.format("GET", "/internal/billing/balance?targetType=" .. named[1] .. "&targetId=" .. named[2], headers) end
   if scenario == "by-apikey" then headers["x-api-key"] = named[4]; return wrk.format("GET", "/internal/tenants/by-apikey", headers) end
+  if scenario == "image" then
+    headers["authorization"] = "Bearer " .. key
+    return wrk.format("POST", "/v1/images/generations", headers, '{"model":"waits","prompt":"a bench"}')
+  end
   if scenario == "models" then headers["authorization"] = "Bearer " .. key; return wrk.format("GET", "/v1/models", headers) end
   return wrk.format("POST", "/internal/storage/record", headers, string.format('{"tenantId":"%s","bytes":%d}', named[3], math.random(1, 100000)))
 end

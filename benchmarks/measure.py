@@ -184,7 +184,6 @@ def while_generations_wait(
     )
     watched = Line(f"memory of a worker for each of {WAITING} videos it follows, MiB", "1 MiB", 1, is_at_most=True, digits=2)
     provider = SlowProvider()
-    at_provider = {"OPENAI_API_URL": provider.url, "OPENAI_API_KEY": "sk-benchmark-0123456789", "UPSTREAM_READ_SECONDS": "300"}
 
     def connections() -> int:
         with contextlib.closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
@@ -193,7 +192,7 @@ def while_generations_wait(
             )
             return int(cursor.fetchone()[0])
 
-    with serving(env | at_provider) as port:
+    with serving(env | provider.settings) as port:
         run(port, 16, min(2.0, seconds), charges)
         for repeat in range(1, repeats + 1):
             say(f"{WAITING} generations wait, repeat {repeat} of {repeats}")
@@ -204,7 +203,7 @@ def while_generations_wait(
             memory.theirs.append(1)
             held.ours.append(found["connections"])
             held.theirs.append(CONNECTIONS * len(processes_on(port)))
-        found = measure_following(port, seconds, seeded, charges, provider, env | at_provider)
+        found = measure_following(port, seconds, seeded, charges, provider, env | provider.settings)
         followed.ours.append(found["busy_ms"])
         followed.theirs.append(found["idle_ms"])
         watched.ours.append(found["mib_each"])

@@ -32,7 +32,7 @@ def as_answer(content: bytes) -> bytes:
 class SlowProvider:
     """An OpenAI-compatible provider that draws for nobody until `release` is called, and whose videos take for ever."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, answers_at_once: bool = False) -> None:
         picture = BytesIO()
         Image.new("RGB", (8, 8)).save(picture, "PNG")
         content = json.dumps({"created": 1, "data": [{"b64_json": base64.b64encode(picture.getvalue()).decode()}]}).encode()
@@ -43,7 +43,10 @@ class SlowProvider:
         self.released = asyncio.Event()
         threading.Thread(target=self.loop.run_forever, daemon=True).start()
         started = asyncio.run_coroutine_threadsafe(asyncio.start_server(self._serve, "127.0.0.1", 0, backlog=1024), self.loop)
-        self.url = f"http://127.0.0.1:{started.result(10).sockets[0].getsockname()[1]}/v1"
+        url = f"http://127.0.0.1:{started.result(10).sockets[0].getsockname()[1]}/v1"
+        self.settings = {"OPENAI_API_URL": url, "OPENAI_API_KEY": "sk-benchmark-0123456789", "UPSTREAM_READ_SECONDS": "300"}
+        if answers_at_once:
+            self.released.set()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")

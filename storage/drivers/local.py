@@ -13,7 +13,7 @@ from django.conf import settings
 
 from storage.drivers.base import MAX_LISTED, Driver, Listed
 from storage.errors import BucketProblem
-from waule.core.files import PRIVATE_FILE, make_private_folder
+from waule.core.files import PRIVATE_FILE, make_private_folder, open_private
 
 INCOMING = ".incoming"  # unfinished files; never served
 UNFINISHED_SECONDS = 24 * 3600  # no job takes so long: who was writing has died
@@ -31,11 +31,12 @@ class LocalDriver(Driver):
             draft = incoming() / secrets.token_hex(16)
             if isinstance(source, Path):
                 shutil.move(source, draft)
-            else:
-                draft.write_bytes(source)
-            with draft.open("rb") as file:
+                draft.chmod(PRIVATE_FILE)
+            with open(draft, "ab", opener=open_private) as file:
+                if isinstance(source, bytes):
+                    file.write(source)
+                    file.flush()
                 os.fsync(file.fileno())
-            draft.chmod(PRIVATE_FILE)
             draft.replace(target)
         except BaseException as error:
             if draft is not None:

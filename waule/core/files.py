@@ -12,12 +12,19 @@ _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 def make_private_folder(folder: Path) -> None:
     """Make a folder, and those above it that are missing, each for its owner alone. Raises OSError."""
+    if folder.is_dir():
+        return
     missing = [folder, *folder.parents]
     for each in reversed([path for path in missing if not path.exists()]):
         with contextlib.suppress(FileExistsError):  # another process was quicker
             each.mkdir(mode=PRIVATE_FOLDER)
     if not folder.is_dir():
         raise NotADirectoryError(folder)
+
+
+def open_private(path: str, flags: int) -> int:
+    """Be `open`'s opener for a new file that is its owner's alone from the start."""
+    return os.open(path, flags, PRIVATE_FILE)
 
 
 def make_private(path: Path) -> None:
