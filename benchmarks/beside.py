@@ -21,6 +21,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from benchmarks.load import wrk
 from benchmarks.servers import PROJECT, SECRET, child, environment, postgresql, vacuum
 from benchmarks.waiting import SlowProvider
 
@@ -50,19 +51,15 @@ def cpu_seconds(root: int) -> float:
 
 def load(side: str, scenario: str, port: int, pid: int, postgres: int, given: dict[str, str], args: Any) -> dict[str, float]:
     """Return one cell: rates a second, milliseconds, microseconds of CPU for each request, and how many were not answered."""
-    environ = os.environ | given | {"SIDE": side, "SCENARIO": scenario, "SEED": str(time.time_ns() % 10**9)}
+    environ = given | {"SIDE": side, "SCENARIO": scenario, "SEED": str(time.time_ns() % 10**9)}
     before = cpu_seconds(pid), cpu_seconds(postgres)
-    command = ["wrk", "-t1", f"-c{args.connections}", f"-d{args.seconds}s", "--timeout", "10s", "-s", "benchmarks/load.lua"]
-    ran = subprocess.run([*command, f"http://127.0.0.1:{port}"], cwd=PROJECT, env=environ, capture_output=True, text=True)
-    figures = [line for line in ran.stdout.splitlines() if line.startswith("FIGURES")]
-    if not figures:
-        raise SystemExit(f"wrk gave nothing for {side}, {scenario}: {ran.stdout[-500:]}{ran.stderr[-500:]}")
-    requests, microseconds, p50, p99, errors = map(int, figures[0].split()[1:])
+    ran = wrk("load.lua", port, args.connections, args.seconds, environ)
     after = cpu_seconds(pid), cpu_seconds(postgres)
-    app, database = ((late - early) / max(1, requests) * 1e6 for early, late in zip(before, after, strict=True))
+    answers = max(1, ran.good + ran.bad)
+    app, database = ((late - early) / answers * 1e6 for early, late in zip(before, after, strict=True))
     return {
-        "rate": requests / microseconds * 1e6, "p50": p50 / 1e3, "p99": p99 / 1e3, "app": app, "database": database,
-        "errors": errors, "requests": requests,
+        "rate": ran.per_second, "p50": ran.p50 * 1e3, "p99": ran.p99 * 1e3, "app": app, "database": database,
+        "errors": ran.bad, "requests": answers,
     }  # fmt: skip
 
 

@@ -1,4 +1,5 @@
--- What wrk asks, by SIDE (waule or peer) and SCENARIO. The last line that it prints is read by benchmarks/beside.py.
+-- What wrk asks, by SIDE (waule or peer) and SCENARIO, for benchmarks/beside.py.
+dofile("benchmarks/figures.lua")
 local side, scenario = os.getenv("SIDE"), os.getenv("SCENARIO")
 local model, key = os.getenv("MODEL"), os.getenv("KEY")
 local headers = { ["x-internal-secret"] = os.getenv("INTERNAL_SECRET"), ["content-type"] = "application/json" }
@@ -41,10 +42,4 @@ function request()
   end
   if scenario == "models" then headers["authorization"] = "Bearer " .. key; return wrk.format("GET", "/v1/models", headers) end
   return wrk.format("POST", "/internal/storage/record", headers, string.format('{"tenantId":"%s","bytes":%d}', named[3], math.random(1, 100000)))
-end
-
-function done(summary, latency)
-  local errors = summary.errors
-  io.write(string.format("FIGURES %d %d %d %d %d\n", summary.requests, summary.duration, latency:percentile(50), latency:percentile(99),
-    errors.status + errors.connect + errors.read + errors.write + errors.timeout))
 end

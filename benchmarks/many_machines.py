@@ -57,10 +57,8 @@ def measured(environ: dict[str, str], requests: list[bytes], processes: int, sec
         before = cpu_seconds(pid), cpu_seconds(postgres)
         load = run(port, CONNECTIONS * processes, seconds, requests)
         after = cpu_seconds(pid), cpu_seconds(postgres)
-    good = max(1, sum(count for status, count in load.statuses.items() if status < 300))
-    bad = sum(count for status, count in load.statuses.items() if status >= 300)
-    app, database = ((late - early) / good * 1e6 for early, late in zip(before, after, strict=True))
-    return [load.per_second, load.percentile(0.99), app, database, bad]
+    app, database = ((late - early) / max(1, load.good) * 1e6 for early, late in zip(before, after, strict=True))
+    return [load.per_second, load.p99 * 1e3, app, database, load.bad]
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import psycopg2
 
-from benchmarks.load import Load, request, run
+from benchmarks.load import FollowUp, Load, request, run
 from benchmarks.other_side import ONE_STATEMENT, pgbench, plain_sqlite, plain_sum
 from benchmarks.report import Line
 from benchmarks.servers import SECRET, child, environment, postgresql, serving, vacuum
@@ -45,12 +45,8 @@ def new_objects(tenants: list[str], repeat: int) -> list[bytes]:
     ]
 
 
-def capture_of(answer: bytes) -> bytes:
-    return internal("POST", f"billing/holds/{json.loads(answer)['holdId']}/capture")
-
-
-def report_of(answer: bytes) -> bytes:
-    return internal("POST", f"credentials/leases/{json.loads(answer)['leaseId']}/report", {"outcome": "ok"})
+CAPTURE = FollowUp('"holdId": ?"([^"]+)",', internal("POST", "billing/holds/{}/capture"))
+REPORT = FollowUp('"leaseId": ?"([^"]+)",', internal("POST", "credentials/leases/{}/report", {"outcome": "ok"}))
 
 
 # --- the run -------------------------------------------------------------------------------------------------------
@@ -105,9 +101,10 @@ def on_postgresql(
     balances = [internal("GET", f"billing/balance?targetType=tenant&targetId={tenant}") for tenant in tenants[:1000]]
     holds = [internal("POST", "billing/holds", charge_body(tenant, model)) for tenant in tenants]
     leases = [internal("POST", "credentials/lease", {"provider": "gemini"})]
-    spread_line = Line("charge, 10,000 accounts, 16 connections", "pgbench, one statement, 16 clients", 0.20)
+    spread_line = Line("charge, 10,000 accounts, 16 connections", "pgbench, one statement, 16 clients", 0.25)
     hot_line = Line("charge, one account, 64 connections", "pgbench, one account, 8 clients", 0.75)
-    batch_line = Line("batches of 100, items, 4 connections", "pgbench, one statement, 16 clients", 1.0)
+    batch_line = Line("batches of 100, items, 4 connections", "pgbench, one statement, 16 clients", 1.5)
+    hold_line = Line("hold, 16 connections", "our charge, 16 connections", 0.8)
     pair_line = Line("hold + capture, pairs, 16 connections", "our charge, 16 connections", 0.5)
     lease_line = Line("lease + report of 40 keys, pairs, 64 connections", "pgbench, the same two statements, 16 clients", 0.3)
     plain = {
@@ -130,14 +127,25 @@ def on_postgresql(
             hot_limit = pgbench(plain_url, hot_script, clients=8, seconds=seconds)
             note(hot_line, run(port, 64, seconds, charges[:1]), hot_limit)
             note(batch_line, run(port, 4, seconds, batches), limit, times=100)
-            note(pair_line, run(port, 16, seconds, holds, capture_of), single.per_second, times=0.5)
+            note(hold_line, run(port, 16, seconds, holds), single.per_second)
+            note(pair_line, run(port, 16, seconds, holds, CAPTURE), single.per_second, times=0.5)
             lease_limit = pgbench(plain_url, seeded["lease_and_report"], clients=16, seconds=seconds)
-            note(lease_line, run(port, 64, seconds, leases, report_of), lease_limit, times=0.5)
+            note(lease_line, run(port, 64, seconds, leases, REPORT), lease_limit, times=0.5)
             for name, (requests, connections) in plain.items():
                 note(plain_lines[name], run(port, connections, seconds, requests), single.per_second)
             note(record_line, run(port, 16, seconds, new_objects(tenants[:100], repeat)), single.per_second)
     waiting_lines = while_generations_wait(url, env, seeded, seconds, repeats, charges, say)
-    return [spread_line, hot_line, batch_line, pair_line, lease_line, *plain_lines.values(), record_line, *waiting_lines]
+    return [
+        spread_line,
+        hot_line,
+        batch_line,
+        hold_line,
+        pair_line,
+        lease_line,
+        *plain_lines.values(),
+        record_line,
+        *waiting_lines,
+    ]
 
 
 def on_a_long_history(server: str, directory: Path, entries: int, repeats: int, say: Callable[[str], None]) -> list[Line]:
@@ -228,5 +236,5 @@ def on_sqlite(directory: Path, seconds: float, repeats: int, say: Callable[[str]
 def note(line: Line, load: Load, limit: float, *, times: float = 1) -> None:
     line.ours.append(load.per_second * times)
     line.theirs.append(limit)
-    line.p99.append(load.percentile(0.99))
-    line.refused += sum(count for status, count in load.statuses.items() if status >= 300)
+    line.p99.append(load.p99 * 1e3)
+    line.refused += load.bad

@@ -8,6 +8,8 @@ import statistics
 import subprocess
 from dataclasses import dataclass, field
 
+from benchmarks.load import GENERATOR
+
 
 @dataclass
 class Line:
@@ -61,6 +63,7 @@ def report(lines: list[Line], *, seconds: float, repeats: int) -> str:
             "whatever else runs share the machine, so only ratios of one run count. The peer written in another language is not",
             "part of this project and is left out.",
             "",
+            f"Load by {GENERATOR}.",
             f"{os.cpu_count()} cores, {memory:.0f} GiB, Python {platform.python_version()}, {version or 'no pgbench'}, "
             f"SQLite {sqlite3.sqlite_version}; load average at the end {load}.",
             "",

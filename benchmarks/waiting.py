@@ -17,8 +17,8 @@ from typing import Any
 from PIL import Image
 
 from benchmarks.load import request, run
+from benchmarks.servers import PROJECT
 
-PROJECT = Path(__file__).resolve().parent.parent
 WAITING = 300
 CHARGERS = 4
 FILL_SECONDS = 60
@@ -92,8 +92,8 @@ def generations_waiting(port: int, key: str, provider: SlowProvider) -> Iterator
     finally:
         provider.release()
         callers.join()
-    if answers[0].statuses != {200: WAITING}:
-        raise RuntimeError(f"generations were answered with {answers[0].statuses}")
+    if answers[0].good != WAITING:
+        raise RuntimeError(f"generations were answered so: {answers[0]}")
 
 
 def resident_mib(pids: list[int]) -> float:
@@ -119,12 +119,12 @@ def measure_waiting(
 ) -> dict[str, float]:
     """Return one repeat: p99 of a charge (ms) before and while they wait, MiB for each, and the database connections then."""
     pids = processes_on(port)
-    idle = run(port, CHARGERS, seconds, charges).percentile(0.99)
+    idle = run(port, CHARGERS, seconds, charges).p99 * 1e3
     before = resident_mib(pids)
     with generations_waiting(port, seeded["key"], provider):
         weight = (resident_mib(pids) - before) / WAITING
         held = connections()
-        busy = run(port, CHARGERS, seconds, charges).percentile(0.99)
+        busy = run(port, CHARGERS, seconds, charges).p99 * 1e3
     return {"idle_ms": idle, "busy_ms": busy, "mib_each": weight, "connections": held}
 
 
@@ -132,9 +132,9 @@ def measure_waiting(
 def videos_followed(port: int, key: str, provider: SlowProvider, env: dict[str, str]) -> Iterator[int]:
     """A worker follows WAITING videos while the block runs; its process id."""
     sent = request("POST", "/v1/videos", {"model": "film", "prompt": "a bench"}, Authorization=f"Bearer {key}")
-    answered = run(port, WAITING, 0, [sent]).statuses
-    if answered != {200: WAITING}:
-        raise RuntimeError(f"videos were answered with {answered}")
+    answered = run(port, WAITING, 0, [sent])
+    if answered.good != WAITING:
+        raise RuntimeError(f"videos were answered so: {answered}")
     command = [sys.executable, "manage.py", "worker", "--concurrency", str(WAITING)]
     worker = subprocess.Popen(command, cwd=PROJECT, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
@@ -153,8 +153,8 @@ def measure_following(
     port: int, seconds: float, seeded: dict[str, Any], charges: list[bytes], provider: SlowProvider, env: dict[str, str]
 ) -> dict[str, float]:
     """p99 of a charge (ms) before and while a worker follows WAITING videos, and MiB of that worker for each."""
-    idle = run(port, CHARGERS, seconds, charges).percentile(0.99)
+    idle = run(port, CHARGERS, seconds, charges).p99 * 1e3
     with videos_followed(port, seeded["key"], provider, env) as worker:
-        busy = run(port, CHARGERS, seconds, charges).percentile(0.99)
+        busy = run(port, CHARGERS, seconds, charges).p99 * 1e3
         weight = resident_mib([worker]) / WAITING
     return {"idle_ms": idle, "busy_ms": busy, "mib_each": weight}
