@@ -30,6 +30,8 @@ from tenants.webhooks.models import OutboxMessage
 from tests.admin.conftest import GEMINI_SECRET
 from waule.site.unfold_strings import SCRIPT_TEXTS
 
+pytestmark = pytest.mark.once  # the database makes no difference
+
 APPS = ("tenants", "billing", "storage", "aiservices")
 NUMBERED_NAMES = {"name"}  # credentials of `history` are called 0, 1 and 2
 TUPLE = re.compile(r"\(&#x27;|\(&quot;\w+&quot;, ")

@@ -24,6 +24,8 @@ from tenants.services import create_api_key
 from tests.aiservices.conftest import api_of_user, image_model, usage, video_model
 from tests.live import LiveWaule
 
+pytestmark = pytest.mark.once  # the database makes no difference
+
 IMAGES = "/v1/images/generations"
 
 

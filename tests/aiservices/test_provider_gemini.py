@@ -18,7 +18,7 @@ from tests.gateway_client import bad_server as bad
 from tests.gateway_client.bad_server import BadServer
 from waule.core.errors import NotConfigured
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.once]  # the database makes no difference
 KEYS = ["AIzaPlanted-key-number-one-00000001", "AIzaPlanted-key-number-two-00000002"]
 
 

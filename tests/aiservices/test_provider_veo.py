@@ -20,7 +20,7 @@ from tests.gateway_client import bad_server as bad
 from tests.gateway_client.bad_server import BadServer
 from waule.core.errors import InvalidRequest, UnsupportedParameter
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.once]  # the database makes no difference
 MODEL = "veo-3.1-generate-preview"
 NAME = f"models/{MODEL}/operations/abc123"
 KEYS = ["AIzaPlanted-key-number-one-00000001", "AIzaPlanted-key-number-two-00000002"]

@@ -19,7 +19,7 @@ from tests.aiservices.credential_rows import access_token
 from tests.upstreams.sora_service import SoraService
 from waule.core.errors import Duplicate, NotConfigured
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.once]  # the database makes no difference
 OPERATOR = {"actor": "admin:root"}
 
 

@@ -9,6 +9,8 @@ from tenants.models import Mode
 from tenants.services import create_api_key
 from waule.server.body_limits import body_limit
 
+pytestmark = pytest.mark.once  # the database makes no difference
+
 MIB = 1 << 20
 
 

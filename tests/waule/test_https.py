@@ -7,6 +7,8 @@ import pytest
 from tests.live import LiveWaule
 from tests.settings import INTERNAL_SECRET
 
+pytestmark = pytest.mark.once  # the database makes no difference
+
 SECURE = {"X-Forwarded-Proto": "https"}
 
 

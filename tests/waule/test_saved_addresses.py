@@ -25,6 +25,8 @@ from tests.aiservices.conftest import PIXEL, Api, api_of_user, image_model, vide
 from tests.conftest import Internal
 from waule.core.crypto.encryption import keyed_hash
 
+pytestmark = pytest.mark.once  # the database makes no difference
+
 GOOD = "https://93.184.216.34/hook"
 EXISTING, MISSING = "https://localhost/hook", "https://no-such-name.invalid/hook"
 NO_URLS = (

@@ -14,6 +14,8 @@ import pytest
 from tests.live import LiveWaule
 from tests.settings import INTERNAL_SECRET
 
+pytestmark = pytest.mark.once  # the database makes no difference
+
 SOCKETS = 300
 SECONDS = 5.0  # within which everybody else is answered, on a slow machine too
 UNKNOWN = str(uuid.UUID(int=7 << 76 | 2 << 62))
