@@ -1,4 +1,4 @@
-"""The calendar and the clock beside dates: in the reader's language, and what is chosen stays."""
+"""The calendar and the clock beside dates: in the reader's language, and what is chosen stays; times of day are the reader's."""
 
 import pytest
 from django.urls import reverse
@@ -7,6 +7,8 @@ from playwright.sync_api import Page, expect
 from billing.ledger.models import Account
 from tenants.models import Tenant
 from tests.browser.conftest import log_in
+from tests.browser.test_console import log_in as log_in_to_console
+from tests.browser.test_console import studio as studio
 
 
 def open_calendar(page: Page) -> None:
@@ -37,3 +39,10 @@ def test_a_date_is_chosen_in_the_calendar(open_page, root, locale, caption, days
     page.click("#statement-form button[type=submit]")
     page.wait_for_url("**since_0=2024-02-29**")
     assert [page.input_value(f"[name={name}]") for name in ("since_0", "until_0")] == ["2024-02-29", "2024-03-05"]
+
+
+def test_the_console_shows_the_readers_times(open_page, studio) -> None:
+    page = open_page(timezone_id="America/New_York")
+    log_in_to_console(page, studio)
+    page.goto("/console/statement/")
+    expect(page.locator(".waule-period")).to_contain_text("America/New_York")
