@@ -60,7 +60,7 @@ class OssConfig(models.Model):
                 addresses.check_place(url)
                 addresses.rules().check(url)
             except addresses.Forbidden as why:
-                problems[name] = _("This address cannot be used: %(why)s") % {"why": why}
+                problems[name] = _("This address cannot be used: %(why)s") % {"why": _(str(why))}
         if problems:
             raise ValidationError(problems)
 

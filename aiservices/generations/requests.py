@@ -188,7 +188,7 @@ def check_reference_images(images: tuple[str, ...], *, field: str) -> None:
                 addresses.rules().check(image, seconds=max(0.1, deadline - time.monotonic()))
         except (ReferenceImageUnusable, Forbidden) as error:
             why = error.details["reason"] if isinstance(error, ReferenceImageUnusable) else error
-            text = _("This reference image cannot be used: %(why)s") % {"why": why}
+            text = _("This reference image cannot be used: %(why)s") % {"why": _(str(why))}
             raise InvalidRequest.of_field(f"{field}.{number}", text) from None
 
 

@@ -38,7 +38,7 @@ def check_url(url: str, *, field: str) -> None:
             raise addresses.Forbidden("The URL is too long.")
         addresses.rules().check(url, seconds=NAME_SECONDS)
     except addresses.Forbidden as why:
-        raise InvalidRequest.of_field(field, _("This webhook cannot be called: %(why)s") % {"why": why}) from None
+        raise InvalidRequest.of_field(field, _("This webhook cannot be called: %(why)s") % {"why": _(str(why))}) from None
 
 
 def check_secret(secret: str, *, field: str) -> None:

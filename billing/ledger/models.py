@@ -157,7 +157,7 @@ class LedgerEntry(AppendOnlyModel):
         ]
 
     def __str__(self) -> str:
-        return f"#{self.seq} {self.amount:+d}"
+        return f"#{self.seq} {self.amount:+,}"
 
 
 class Use(models.Model):

@@ -65,6 +65,7 @@ STATE_COLOURS = {"pending": "warning", "delivered": "success", "failed": "danger
 
 class AttemptInline(TabularInline):
     model = OutboxAttempt
+    verbose_name_plural = gettext_lazy("Attempts")
     hide_title = True
     fields = readonly_fields = ("at", "host", "status", "shown_problem", "elapsed_ms")
     extra = 0

@@ -35,7 +35,7 @@ class Webhook(models.Model):
             try:
                 addresses.rules().check(self.url)
             except addresses.Forbidden as why:
-                raise ValidationError({"url": _("This webhook cannot be called: %(why)s") % {"why": why}}) from None
+                raise ValidationError({"url": _("This webhook cannot be called: %(why)s") % {"why": _(str(why))}}) from None
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Without a secret one is made: what is sent is always signed."""

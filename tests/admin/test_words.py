@@ -5,6 +5,7 @@ import json
 import re
 import uuid
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from django.conf import settings
@@ -20,6 +21,7 @@ from aiservices.generations.models import Generation
 from billing.catalog.models import AIModel
 from billing.ledger.models import Charge, LedgerEntry
 from billing.monitoring.models import Alert, ReconcileRun
+from gateway_client import addresses
 from storage.models import OssConfig
 from storage.quota_field import QuotaField, size_in_words
 from tenants import audit
@@ -28,7 +30,7 @@ from tenants.admin.words import action_in_words, actor_in_words
 from tenants.models import AuditEntry, User
 from tenants.webhooks.models import OutboxMessage
 from tests.admin.conftest import GEMINI_SECRET
-from waule.site.unfold_strings import SCRIPT_TEXTS
+from waule.site.unfold_strings import ADDRESSES, SCRIPT_TEXTS
 
 pytestmark = pytest.mark.once  # the database makes no difference
 
@@ -341,6 +343,13 @@ def test_scripts_are_given_their_texts_in_chinese(admin_client):
         with translation.override("zh-hans"):
             assert translation.gettext(text) != text
             assert json.dumps(translation.gettext(text)) in shown, text
+
+
+def test_why_an_address_is_not_called_can_be_translated():
+    source = Path(addresses.__file__).read_text()
+    told = {addresses.NOT_PUBLIC, *re.findall(r'Forbidden\("([^"]+)"\)', source)}
+    assert len(told) > 5
+    assert told <= set(ADDRESSES)
 
 
 def test_deleting_a_group_names_no_rows_that_merely_join(admin_client):

@@ -61,6 +61,11 @@ CROWDED = """
 () => [...document.querySelectorAll(".form-row .readonly")].filter((each) => each.checkVisibility())
     .filter((each) => each.getBoundingClientRect().width < 90).map((each) => each.textContent.trim().slice(0, 40))
 """
+# A date or a time without the pop-up beside it: the page has not loaded its form's scripts.
+WITHOUT_POP_UP = """
+() => [...document.querySelectorAll(".vDateField, .vTimeField")]
+    .filter((each) => !each.parentElement.querySelector(".datetimeshortcuts")).map((each) => `no pop-up: ${each.name}`)
+"""
 
 
 @pytest.fixture
@@ -91,7 +96,7 @@ def pages(tenant: Tenant) -> list[str]:
 
 
 def problems(page: Page, width: int) -> list[str]:
-    found = too_wide(page) + page.evaluate(UNREADABLE, [LEAST_CONTRAST, LEAST_OF_ICONS])
+    found = too_wide(page) + page.evaluate(WITHOUT_POP_UP) + page.evaluate(UNREADABLE, [LEAST_CONTRAST, LEAST_OF_ICONS])
     return found + (page.evaluate(CROWDED) if width > 1000 else [])
 
 

@@ -8,12 +8,14 @@ from typing import Any
 import pytest
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
+from django.utils import translation
 
 from aiservices.generations.models import Generation
 from billing.catalog.usage import UsageRequest
 from billing.ledger.models import Account, LedgerEntry
 from billing.redemption.services import create_codes
 from billing.services import charge, refund
+from tenants.admin.words import problem_in_words
 from tenants.models import ApiKey, Tenant, TenantMember, User
 from tenants.principal import Principal
 from tenants.services import add_member, create_api_key
@@ -264,3 +266,40 @@ def test_the_statement_downloads(owner: Client) -> None:
     answer = owner.get("/console/statement/?csv=1")
     assert answer["Content-Type"].startswith("text/csv")
     assert b"opening balance" in b"".join(answer.streaming_content)
+
+
+@pytest.mark.parametrize("address", ["nothing-here/", "webhook/delete/", "tenants/apikey/x/change/"])
+def test_a_page_that_is_missing_says_so_in_the_readers_language_and_leads_home(owner: Client, address: str) -> None:
+    answer = owner.get(f"/console/{address}", headers={"Accept-Language": "zh-hans"})
+    assert answer.status_code == 404
+    with translation.override("zh-hans"):
+        assert translation.gettext("There is nothing here.") in answer.content.decode()
+    assert 'href="/console/"' in answer.content.decode()
+
+
+def test_a_page_that_is_forbidden_says_so_too(owner: Client) -> None:
+    answer = with_role(owner, "billing").get("/console/webhook/edit/")
+    assert answer.status_code == 403
+    assert "You are not allowed to do this." in answer.content.decode()
+
+
+@pytest.mark.parametrize("page", [page for page in LISTS if page != "tenants/tenantmember"])
+def test_a_list_counts_no_rows_of_others(owner: Client, acme: Tenant, page: str) -> None:
+    ids_of(acme)
+    ids_of(Tenant.objects.create(name="Beta"))
+    shown = owner.get(f"/console/{page}/").context["cl"]
+    assert shown.total == (len(shown.result_list), True)
+
+
+def test_what_failed_is_said_in_words(owner: Client, acme: Tenant) -> None:
+    model = priced_model("flash")
+    made = Generation.objects.create(type="image", tenant=acme, model=model, state="failed", error_code="status_503", progress=40)
+    message = OutboxMessage.objects.create(tenant=acme, kind="alert.balance.low", payload={}, state="failed")
+    message.attempts.create(problem="not_reached", host="hooks.example.com")
+    shown = owner.get(f"/console/aiservices/generation/{made.pk}/change/").content.decode()
+    assert "The provider answered with status 503" in shown
+    assert "40 %" in shown
+    assert "The provider answered with status 503" in owner.get("/console/").content.decode()
+    shown = owner.get(f"/console/tenants/outboxmessage/{message.pk}/change/").content.decode()
+    assert "hooks.example.com" in shown
+    assert str(problem_in_words("not_reached")) in shown

@@ -19,6 +19,7 @@ class ConsoleAdmin(HistoryAdmin):
     """
 
     right: ClassVar[Right] = Right.VIEW
+    lists_whole_table = False
 
     def get_queryset(self, request: HttpRequest) -> QuerySet:
         return super().get_queryset(request).filter(self.rows_of(tenant_of(request)))

@@ -11,13 +11,14 @@ from django.utils.translation import gettext as _
 
 from aiservices.generations.listing import to_be_tried
 from aiservices.generations.models import Generation
+from billing.admin.words import error_in_words
 from billing.budgets.limits import standings, zone_of
 from billing.catalog.models import AIModel
 from billing.ledger.balances import Balance, balance_of
 from billing.usage_reports.selectors import Period, ledger_usage, midnight
 from tenants.models import ApiKey
 from waule.console.tenant import Membership, Right, membership_of
-from waule.core.admin import spaced_number
+from waule.core.admin import in_readers_language, spaced_number
 from waule.core.admin.charts import PRIMARY, bar_chart
 
 CHART_DAYS = 14
@@ -64,9 +65,12 @@ def _keys(found: Membership) -> list[ApiKey]:
     return list(rows.order_by("-last_used_at", "-id")[:SHOWN_KEYS])
 
 
-def _errors(found: Membership) -> list[Generation]:
+def _errors(found: Membership) -> list[dict[str, Any]]:
     rows = Generation.objects.filter(tenant=found.tenant, state="failed", deleted_at__isnull=True).select_related("model")
-    return list(rows.order_by("-id")[:SHOWN_ERRORS])
+    return [
+        {"row": each, "why": in_readers_language(each.error_message) or error_in_words(each.error_code)}
+        for each in rows.order_by("-id")[:SHOWN_ERRORS]
+    ]
 
 
 def _budgets(found: Membership, account_id: int, held: int) -> list[dict[str, Any]]:

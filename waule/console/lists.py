@@ -10,14 +10,16 @@ from django.template.loader import render_to_string
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 from unfold.contrib.filters.admin import ChoicesDropdownFilter
 from unfold.decorators import display
 
-from aiservices.admin.generations import STATE_COLOURS, urls_of
+from aiservices.admin.generations import STATE_COLOURS, GenerationAdmin, urls_of
 from aiservices.generations.models import Generation
 from billing.admin.ledger import KIND_COLOURS
 from billing.ledger.models import Account, LedgerEntry
 from billing.ledger.selectors import entries_of_charge
+from tenants.admin.webhooks import AttemptInline, OutboxMessageAdmin
 from tenants.admin.words import code_in_words
 from tenants.models import ApiKey, Scope, Tenant, TenantMember
 from tenants.webhooks.models import OutboxMessage
@@ -50,23 +52,29 @@ class GenerationConsole(ConsoleAdmin):
     search_help_text = _("Id of a generation")
     fieldsets = (
         (None, {"fields": ("results",)}),
-        (_("Request"), {"fields": ("prompt", ("model_name", "type", "id"), ("api_key_name", "mode_badge"), "shown_parameters")}),
         (
-            _("Outcome"),
+            _("Request"),
+            {"fields": ("prompt", ("model_name", "type", "shown_id"), ("api_key_name", "mode_badge"), "shown_parameters")},
+        ),
+        (
+            pgettext_lazy("of a generation", "Outcome"),
             {
                 "fields": (
-                    ("state_badge", "progress", "shown_credits"),
-                    ("error_code", "error_message"),
+                    ("state_badge", "shown_progress", "shown_credits"),
+                    ("shown_error", "shown_error_message"),
                     ("created_at", "started_at", "completed_at"),
                 )
             },
         ),
     )
     readonly_fields = (
-        *("results", "prompt", "model_name", "type", "id", "api_key_name", "mode_badge", "shown_parameters"),
-        *("state_badge", "progress", "shown_credits", "error_code", "error_message"),
+        *("results", "prompt", "model_name", "type", "shown_id", "api_key_name", "mode_badge", "shown_parameters"),
+        *("state_badge", "shown_progress", "shown_credits", "shown_error", "shown_error_message"),
         *("created_at", "started_at", "completed_at"),
     )
+    # As the operators read them.
+    shown_id, shown_progress = GenerationAdmin.shown_id, GenerationAdmin.shown_progress
+    shown_error, shown_error_message = GenerationAdmin.shown_error, GenerationAdmin.shown_error_message
 
     def get_queryset(self, request: HttpRequest) -> QuerySet:
         return super().get_queryset(request).filter(deleted_at__isnull=True).exclude(state=Generation.State.NEW)
@@ -99,7 +107,7 @@ class GenerationConsole(ConsoleAdmin):
     def shown_credits(self, generation: Generation) -> str:
         return spaced_number(generation.credits_charged)
 
-    @display(description=_("Result"))
+    @display(description=pgettext_lazy("of a generation", "Result"))
     def results(self, generation: Generation) -> Any:
         shown = [{"address": local_url(url), "url": url} for url in urls_of(generation)]
         is_video = generation.type == Generation.Type.VIDEO
@@ -216,33 +224,30 @@ class LedgerConsole(ConsoleAdmin):
         return str(entry.charge_id or "–")
 
 
+class AttemptLines(AttemptInline):
+    """The attempts of a message that the reader may see."""
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return True
+
+
 @admin.register(OutboxMessage, site=console_site)
 class DeliveryConsole(ConsoleAdmin):
-    list_display = ("created_at", "kind", "to", "state_badge", "tries", "next_at")
+    list_display = ("created_at", "shown_kind", "to", "state_badge", "tries", "shown_next")
     list_select_related = ("member__user",)
     list_display_links = ("created_at",)
     list_filter = ("state",)
     exact_search = ("id",)
-    fields = (("created_at", "kind", "to"), ("state_badge", "tries", "next_at"), "shown_attempts", "shown_payload")
-    readonly_fields = ("created_at", "kind", "to", "state_badge", "tries", "next_at", "shown_attempts", "shown_payload")
+    fields = (("created_at", "shown_kind", "to"), ("state_badge", "tries", "shown_next"), "shown_payload")
+    readonly_fields = ("created_at", "shown_kind", "to", "state_badge", "tries", "shown_next", "shown_payload")
+    inlines = (AttemptLines,)
+    # As the operators read them.
+    heading, shown_kind, shown_next = OutboxMessageAdmin.heading, OutboxMessageAdmin.shown_kind, OutboxMessageAdmin.shown_next
+    state_badge, shown_payload = OutboxMessageAdmin.state_badge, OutboxMessageAdmin.shown_payload
 
     @display(description=_("To"))
     def to(self, message: OutboxMessage) -> str:
         return str(message.member.user) if message.member else str(_("Webhook"))
-
-    @display(description=_("State"))
-    def state_badge(self, message: OutboxMessage) -> Any:
-        colours = {"pending": "info", "delivered": "success", "failed": "danger"}
-        return badge(message.get_state_display(), colours[message.state])
-
-    @display(description=_("Attempts"))
-    def shown_attempts(self, message: OutboxMessage) -> Any:
-        rows = message.attempts.order_by("pk")
-        return short_json([{"at": row.at, "status": row.status, "problem": row.problem, "ms": row.elapsed_ms} for row in rows])
-
-    @display(description=_("Content"))
-    def shown_payload(self, message: OutboxMessage) -> Any:
-        return short_json(message.payload)
 
 
 @admin.register(TenantMember, site=console_site)

@@ -39,6 +39,7 @@ class ConsoleSite(UnfoldAdminSite):
 
     settings_name = "UNFOLD_CONSOLE"
     index_title = _("Home")
+    empty_value_display = "–"
     login_form = MemberAuthenticationForm
     index_template = "console/index.html"
 

@@ -30,6 +30,25 @@ ADDRESSED = (
     ),
     gettext_noop("Your password was changed."),
 )
+# Django's own, whose Chinese is older than its English.
+DRIFTED = (
+    ngettext_lazy(
+        "This password is too short. It must contain at least %d character.",
+        "This password is too short. It must contain at least %d characters.",
+    ),
+)
+# Why an address is not called (`gateway_client.addresses`, which knows no languages).
+ADDRESSES = (
+    gettext_noop("The URL is too long, or has spaces, backslashes or control characters."),
+    gettext_noop("The URL does not begin with http:// or https://."),
+    gettext_noop("The URL is not well formed."),
+    gettext_noop("The URL has a user name in it."),
+    gettext_noop("The URL's host or port is not a usable one."),
+    gettext_noop("The URL's host is an odd spelling of an address."),
+    gettext_noop("The URL leads to an address that is not public."),
+    gettext_noop("The URL has a query, a fragment or dots in its path."),
+    gettext_noop("The URL is too long."),
+)
 # Of the admin's scripts, which ask the page's catalog and not ours (`WauleAdminSite.i18n_javascript`).
 SCRIPT_TEXTS = (
     gettext_noop("(click to clear)"),

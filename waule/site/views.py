@@ -83,13 +83,20 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
 def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
     if error_handler.speaks_json(request):
         return error_handler.respond(errors.Forbidden(), request)
-    return defaults.permission_denied(request, exception)
+    return _refused(request, errors.Forbidden()) or defaults.permission_denied(request, exception)
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     if error_handler.speaks_json(request):
         return error_handler.respond(errors.NotFound(), request)
-    return defaults.page_not_found(request, exception)
+    return _refused(request, errors.NotFound()) or defaults.page_not_found(request, exception)
+
+
+def _refused(request: HttpRequest, error: errors.WauleError) -> HttpResponse | None:
+    """Return the answer for people at the admin or the console, in their language and with a way out."""
+    if not request.path.startswith(("/admin/", "/console/")):
+        return None
+    return admin_page(request, "admin/refused.html", title=str(error), status=error.http_status).render()
 
 
 def server_error(request: HttpRequest) -> HttpResponse:

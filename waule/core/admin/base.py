@@ -50,6 +50,7 @@ class WauleAdmin(OwnLists, RelatedFields, ModelAdmin):
     counted: Any = ""  # what the rows are called beside their number, where the list's name is no plural
     asks_password = False  # saving and deleting ask for the password again
     is_large = True
+    lists_whole_table = True  # else the rows of others are not counted beside the list
     exact_search: ClassVar[Any] = ()
     list_per_page = 50
     show_full_result_count = False

@@ -77,13 +77,15 @@ class KeysetChangeList(StrictChangeList):
 
     @cached_property
     def total(self) -> tuple[int, bool] | None:
-        """Rows of the whole table and whether that is exact; None where filters or a search narrow the list."""
+        """Rows of the whole list and whether that is exact; None where filters or a search narrow the list."""
         if self.has_active_filters or self.query or self.get_filters_params():
             return None
-        counted = self.model._default_manager.order_by()[: COUNTED_ROWS + 1].count()
+        is_whole = self.model_admin.lists_whole_table
+        rows = self.model._default_manager if is_whole else self.root_queryset
+        counted = rows.order_by()[: COUNTED_ROWS + 1].count()
         if counted <= COUNTED_ROWS:
             return counted, True
-        if connection.vendor != "postgresql":
+        if connection.vendor != "postgresql" or not is_whole:
             return None
         with connection.cursor() as cursor:
             cursor.execute("SELECT reltuples::bigint FROM pg_class WHERE oid = %s::regclass", [self.model._meta.db_table])

@@ -41,6 +41,11 @@ class StrictChangeList(ChangeList):
             raise UndeclaredLookups(remaining)
         return found
 
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        if not self.has_active_filters and not self.query:  # all are shown: the theme need not offer them
+            self.full_result_count = self.result_count
+
 
 def offered_lookups_only(view: Callable[..., Any]) -> Callable[..., Any]:
     """For the views of a list: a query string that it does not offer leads to the same list without it, never to a 500."""

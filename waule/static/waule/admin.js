@@ -2,7 +2,8 @@
 (() => {
   const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
   if (zone && !document.cookie.split("; ").includes(`time_zone=${zone}`)) {
-    document.cookie = `time_zone=${zone}; path=/admin/; max-age=31536000; samesite=lax`;
+    const site = location.pathname.startsWith("/console/") ? "/console/" : "/admin/";
+    document.cookie = `time_zone=${zone}; path=${site}; max-age=31536000; samesite=lax`;
   }
 })();
 
@@ -50,4 +51,18 @@ document.addEventListener("DOMContentLoaded", () => {
 
 document.addEventListener("click", (event) => {
   if (event.target.closest("[data-print]")) window.print();
+});
+
+// The calendar beside dates: Django's names its days by English letters in Chinese too, and puts the month before the year.
+document.addEventListener("DOMContentLoaded", () => {
+  const calendar = window.CalendarNamespace;
+  if (!calendar) return;
+  const write = (options, ...day) => new Intl.DateTimeFormat(document.documentElement.lang, options).format(new Date(...day));
+  calendar.daysOfWeekInitial = [1, 2, 3, 4, 5, 6, 7].map((day) => write({weekday: "narrow"}, 2023, 0, day));  // the 1st: a Sunday
+  const draw = calendar.draw;
+  calendar.draw = (month, year, place, ...rest) => {
+    draw(month, year, place, ...rest);
+    const caption = document.getElementById(place).querySelector("caption");
+    caption.textContent = write({year: "numeric", month: "long"}, year, month - 1);
+  };
 });
