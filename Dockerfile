@@ -6,14 +6,15 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 # With traces: --build-arg REQUIREMENTS=requirements-tracing.txt
 ARG REQUIREMENTS=requirements.txt
 COPY ${REQUIREMENTS} requirements.txt
-RUN python -m venv /opt/venv && /opt/venv/bin/pip install --require-hashes --requirement requirements.txt
+RUN python -m venv --without-pip /opt/venv \
+  && python -m pip --python /opt/venv/bin/python install --require-hashes --requirement requirements.txt
 
 FROM ${PYTHON}
 ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 MEDIA_ROOT=/var/lib/waule/media
 WORKDIR /app
 
 # The sandbox writes prompts on its pictures; without this font a Chinese one is boxes.
-RUN apt-get update && apt-get install --yes --no-install-recommends fonts-noto-cjk && rm -rf /var/lib/apt/lists/* \
+RUN apt-get update && apt-get install --yes --no-install-recommends fonts-wqy-microhei && rm -rf /var/lib/apt/lists/* \
   && useradd --system --uid 1000 --no-create-home waule && install -d --owner waule --mode 700 /var/lib/waule/media
 
 COPY --from=packages /opt/venv /opt/venv
