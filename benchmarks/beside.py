@@ -33,7 +33,7 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def cpu_seconds(root: int) -> float:
-    """User and system time of a process and all below it."""
+    """User and system time of a process and all below it, also of those that have ended meanwhile."""
     parents: dict[int, tuple[int, int]] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -42,7 +42,7 @@ def cpu_seconds(root: int) -> float:
             except OSError:
                 continue
             fields = text[text.rindex(")") + 2 :].split()
-            parents[int(entry.name)] = int(fields[1]), int(fields[11]) + int(fields[12])
+            parents[int(entry.name)] = int(fields[1]), sum(map(int, fields[11:15]))
     tree = {root}
     while more := {pid for pid, (parent, _ticks) in parents.items() if parent in tree and pid not in tree}:
         tree |= more

@@ -75,7 +75,7 @@ def add_keys() -> None:
 
 
 def seed(count: int) -> dict[str, Any]:
-    """Return a platform whose accounts are full, a first charge, and Gemini keys to lend."""
+    """Return a platform whose accounts are full, with a first charge of each, and Gemini keys to lend."""
     made = platform(count)
     ids = list(Account.objects.order_by("id").values_list("id", flat=True))
     assert ids == list(range(ids[0], ids[0] + count)), "accounts are numbered without a gap"
@@ -85,7 +85,12 @@ def seed(count: int) -> dict[str, Any]:
             for account in posting.accounts.values():
                 posting.post(account, kind=Kind.GIFT, amount=CREDITS, description="seed", actor="bench")
             posting.write()
-    charge_many(items=[BatchItem(Principal("tenant", made["tenants"][0]), UsageRequest(model="bench"))], actor="bench")
+    # Tables that are not empty: a foreign key's check that is planned on an empty one scans it until it is analyzed.
+    for start in range(0, count, 100):
+        charged = [
+            BatchItem(Principal("tenant", each), UsageRequest(model="bench")) for each in made["tenants"][start : start + 100]
+        ]
+        charge_many(items=charged, actor="bench")
     add_keys()
     return made | {"first_account": ids[0], "lease_and_report": lease_and_report()}
 
