@@ -215,6 +215,10 @@ def test_members(owner: Client, acme: Tenant, alice: User, vera: User) -> None:
     member = TenantMember.objects.get(user=vera)
     assert (member.tenant, member.role) == (acme, "billing")
     assert owner.post("/console/tenants/tenantmember/new/", {"username": "nobody", "role": "billing"}).status_code == 200
+    for already in ("vera", "alice"):  # and alice is the last owner
+        refused = owner.post("/console/tenants/tenantmember/new/", {"username": already, "role": "developer"})
+        assert "is a member already" in refused.content.decode()
+    assert TenantMember.objects.get(tenant=acme, user=alice).role == "owner"
     assert owner.post(f"/console/tenants/tenantmember/{member.pk}/role/", {"role": "developer"}).status_code == 302
     assert TenantMember.objects.get(user=vera).role == "developer"
     own = TenantMember.objects.get(user=alice)

@@ -19,6 +19,7 @@ from tenants.services import add_member, change_role
 from tenants.services import remove_member as end_membership
 from waule.console.forms import actor_of, form_page
 from waule.console.tenant import Right, membership_of, right_required, tenant_of
+from waule.core.errors import Duplicate
 
 
 class RoleForm(forms.Form):
@@ -51,7 +52,10 @@ def new_member(request: HttpRequest) -> HttpResponse:
 
     def act(fields: dict[str, Any]) -> HttpResponse:
         user = selectors.find_user_by_id_or_name(fields["username"])
-        add_member(tenant=tenant_of(request), user=user, role=fields["role"], actor=actor_of(request))
+        tenant = tenant_of(request)
+        if TenantMember.objects.filter(tenant=tenant, user=user).exists():
+            raise Duplicate(_("%(user)s is a member already; the role can be changed in the list.") % {"user": user})
+        add_member(tenant=tenant, user=user, role=fields["role"], actor=actor_of(request))
         messages.success(request, _("%(user)s is a member now.") % {"user": user})
         return redirect(back)
 
