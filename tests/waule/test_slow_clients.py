@@ -17,7 +17,7 @@ from tests.settings import INTERNAL_SECRET
 pytestmark = pytest.mark.once  # the database makes no difference
 
 SOCKETS = 300
-SECONDS = 5.0  # within which everybody else is answered, on a slow machine too
+SECONDS = 15.0  # within which everybody else is answered, on a slow machine too: who had to wait for them would wait for 30
 UNKNOWN = str(uuid.UUID(int=7 << 76 | 2 << 62))
 CHARGE = {"targetType": "tenant", "targetId": UNKNOWN, "modelId": "m", "operation": "o"}
 
