@@ -287,6 +287,14 @@ def test_a_page_that_is_forbidden_says_so_too(owner: Client) -> None:
     assert "You are not allowed to do this." in answer.content.decode()
 
 
+@pytest.mark.parametrize("address", ["/console/login/", "/admin/login/"])
+def test_a_form_that_was_open_for_too_long_is_loaded_again(db: None, address: str) -> None:
+    answer = Client(enforce_csrf_checks=True).post(address, {"username": "alice", "password": "x"})
+    assert answer.status_code == 403
+    assert "Load it again, and send it once more." in answer.content.decode()
+    assert f'href="{address}"' in answer.content.decode()
+
+
 @pytest.mark.parametrize("page", [page for page in LISTS if page != "tenants/tenantmember"])
 def test_a_list_counts_no_rows_of_others(owner: Client, acme: Tenant, page: str) -> None:
     ids_of(acme)

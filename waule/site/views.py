@@ -92,11 +92,11 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     return _refused(request, errors.NotFound()) or defaults.page_not_found(request, exception)
 
 
-def _refused(request: HttpRequest, error: errors.WauleError) -> HttpResponse | None:
+def _refused(request: HttpRequest, error: errors.WauleError, **context: Any) -> HttpResponse | None:
     """Return the answer for people at the admin or the console, in their language and with a way out."""
     if not request.path.startswith(("/admin/", "/console/")):
         return None
-    return admin_page(request, "admin/refused.html", title=str(error), status=error.http_status).render()
+    return admin_page(request, "admin/refused.html", title=str(error), status=error.http_status, **context).render()
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
@@ -108,7 +108,8 @@ def server_error(request: HttpRequest) -> HttpResponse:
 def csrf_failure(request: HttpRequest, reason: str = "", **kwargs: Any) -> HttpResponse:
     if error_handler.speaks_json(request):
         return error_handler.respond(errors.Forbidden(f"CSRF check failed: {reason}"), request)
-    return csrf_page(request, reason=reason, **kwargs)
+    stale = _("This page was open for too long, or the browser keeps no cookies. Load it again, and send it once more.")
+    return _refused(request, errors.Forbidden(stale), again=request.path) or csrf_page(request, reason=reason, **kwargs)
 
 
 def locked_out(request: HttpRequest, credentials: Any = None, *args: Any, **kwargs: Any) -> HttpResponse:
