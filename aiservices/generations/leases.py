@@ -175,12 +175,19 @@ class Heartbeat:
 
 
 heartbeat = Heartbeat()
-_owner: tuple[int, str] = (0, "")
+_owner = ""
 
 
 def owner() -> str:
     """This process, among all processes of all machines."""
+    return _owner
+
+
+def _name_owner() -> None:
     global _owner
-    if _owner[0] != os.getpid():
-        _owner = (os.getpid(), f"{socket.gethostname()[:48]}:{os.getpid()}:{secrets.token_hex(8)}")
-    return _owner[1]
+    _owner = f"{socket.gethostname()[:48]}:{os.getpid()}:{secrets.token_hex(8)}"
+
+
+# Not when it is first asked for: two threads would ask at once, and what the one began would be renewed by the other's name.
+_name_owner()
+os.register_at_fork(after_in_child=_name_owner)
