@@ -2,9 +2,10 @@
 
 An account's row lets one statement pass at a time, so charges of a busy account would queue for it in the database, each
 with a connection. Here they queue before it: the first thread writes its own charge; of those that come meanwhile the
-first leads the next round, and writes all that have queued, up to MOST_TOGETHER, by one statement. Nobody waits on
-purpose, and no account waits for another. Where the statement does not make a charge (a rejection, a replay) its thread asks
-again for itself alone. There is no thread and no state that outlives the calls, so nothing is left to stop.
+first leads the next round, and writes all that have queued, up to MOST_TOGETHER, by one statement (a FEW: by one for
+each). Nobody waits on purpose, and no account waits for another. Where the statement does not make a charge (a rejection,
+a replay) its thread asks again for itself alone. There is no thread and no state that outlives the calls, so nothing is
+left to stop.
 """
 
 import threading
@@ -17,6 +18,7 @@ from billing.ledger.fast_path import Order, Posted
 from waule.core.db.connection_pool import release_connection
 
 MOST_TOGETHER = 64
+FEW = 3  # so many are written one by one: the statement over many rows takes longer before its first row
 
 
 class _Call:
@@ -44,8 +46,8 @@ class Gathering:
         """As `fast_path.charge`, perhaps together with others of the account.
 
         Raises:
-            IntegrityError: as there. Any other failure of a round is raised for each of its charges: nothing was written,
-            or (a connection lost while committing) only an idempotency key can tell what became of it.
+            IntegrityError: as there. Any other failure is raised for each charge that was to be written with it: nothing
+            was, or (a connection lost while committing) only an idempotency key can tell what became of it.
         """
         with self._guard:
             waiting = self._waiting.get(order.owner_id)
@@ -72,15 +74,15 @@ class Gathering:
             waiting = self._waiting[first.order.owner_id]
             taken = [first, *(waiting.popleft() for _ in range(min(MOST_TOGETHER - 1, len(waiting))))]
         try:
-            for call, posted in zip(taken, fast_path.charge_many([call.order for call in taken]), strict=True):
-                call.made = posted
-                call.is_alone = posted is None
-        except IntegrityError:  # somebody's key is taken: nothing was written
-            for call in taken:
-                call.is_alone = True
+            if len(taken) > FEW:
+                _write(taken)
+            else:
+                for call in taken:
+                    _write([call])
         except BaseException as error:
             for call in taken:
-                call.error = error
+                if call.made is None and not call.is_alone:
+                    call.error = error
         finally:
             self._end_round(first.order.owner_id)
             for call in taken[1:]:
@@ -96,6 +98,17 @@ class Gathering:
             heir = waiting.popleft()
         heir.is_leader = True
         heir.turn.release()
+
+
+def _write(calls: list[_Call]) -> None:
+    orders = [call.order for call in calls]
+    try:
+        written = fast_path.charge_many(orders) if len(orders) > 1 else [fast_path.charge(orders[0])]
+    except IntegrityError:  # somebody's key is taken: nothing was written
+        written = [None for _order in orders]
+    for call, posted in zip(calls, written, strict=True):
+        call.made = posted
+        call.is_alone = posted is None
 
 
 gathering = Gathering()

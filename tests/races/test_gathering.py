@@ -1,6 +1,8 @@
 """Charges of one process that are written together: each is answered as if it had been alone."""
 
+import functools
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -8,13 +10,13 @@ from typing import Any
 
 import psycopg2
 import pytest
-from django.db import connection
+from django.db import InternalError, connection
 
 from billing import services
 from billing.catalog.usage import UsageRequest
 from billing.ledger.models import Account, Charge, LedgerEntry
 from billing.reconciliation.checks import reconcile
-from billing.services.gathering import MOST_TOGETHER
+from billing.services.gathering import MOST_TOGETHER, gathering
 from tenants.principal import Principal
 from tests.billing.conftest import priced_model
 from waule.core.db.connection_pool import release_connection
@@ -43,6 +45,13 @@ def together(calls: list[Callable[[], Any]]) -> list[Any]:
 
     with ThreadPoolExecutor(len(calls)) as pool:
         return list(pool.map(run, calls))
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 @pytest.mark.parametrize("kind", ["tenant", "user"])
@@ -74,6 +83,19 @@ def test_each_gets_its_own_answer(cloned_db: Any, acme: Any, alice: Any) -> None
     assert reconcile().ok
 
 
+def test_a_few_are_written_one_by_one_and_each_gets_its_own_answer(cloned_db: Any, acme: Any) -> None:
+    priced_model("flash", base=1)
+    for turn in range(10):
+        left = Account.objects.get(tenant=acme, mode="live").balance
+        keyed = functools.partial(charge, acme, key=f"key {turn}")
+        answers = together([keyed, keyed, lambda: charge(acme), lambda: charge(acme, model="x")])
+        assert answers[3] == "model_not_found"
+        assert answers[0] == answers[1]
+        assert {answers[0], answers[2]} == {left - 1, left - 2}
+    assert Charge.objects.count() == 20
+    assert reconcile().ok
+
+
 @pytest.mark.skipif("connection.vendor != 'postgresql'", reason="SQLite locks the whole database")
 def test_a_locked_account_delays_no_other(cloned_db: Any, acme: Any, alice: Any) -> None:
     """More charges queue for it than one round takes, and all are made when the lock is gone."""
@@ -91,4 +113,33 @@ def test_a_locked_account_delays_no_other(cloned_db: Any, acme: Any, alice: Any)
         holder.close()
         assert sorted(one.result() for one in slow) == list(range(1000 - waiting, 1000))
     assert LedgerEntry.objects.filter(account=Account.objects.get(tenant=acme, mode="live"), kind="CONSUME").count() == waiting
+    assert reconcile().ok
+
+
+@pytest.mark.skipif("connection.vendor != 'postgresql'", reason="SQLite locks the whole database")
+def test_what_was_written_before_another_failed_is_told_as_written(cloned_db: Any, acme: Any) -> None:
+    """Of a few that are written one by one. The database refuses the second."""
+    priced_model("flash", base=1)
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'broken'; END $$")
+        cursor.execute(
+            "CREATE TRIGGER refuse BEFORE INSERT ON billing_charge FOR EACH ROW"
+            " WHEN (NEW.idempotency_key = 'second') EXECUTE FUNCTION refuse()"
+        )
+    settings = connection.settings_dict
+    holder = psycopg2.connect(dbname=settings["NAME"], user=settings["USER"], host=settings["HOST"], port=settings["PORT"])
+    with holder.cursor() as cursor:
+        cursor.execute("SELECT 1 FROM billing_account WHERE tenant_id = %s AND mode = 'live' FOR UPDATE", [str(acme.id)])
+    with ThreadPoolExecutor(4) as pool:
+        asked = []
+        for number, key in enumerate(["leads", "first", "second", "third"]):
+            asked.append(pool.submit(charge, acme, key=key))
+            until(lambda number=number: len(gathering._waiting.get(str(acme.id), "-" * 9)) == number)
+        holder.rollback()
+        holder.close()
+        assert [asked[0].result(), asked[1].result()] == [999, 998]
+        for failed in asked[2:]:
+            with pytest.raises(InternalError):
+                failed.result()
+    assert set(Charge.objects.values_list("idempotency_key", flat=True)) == {"leads", "first"}
     assert reconcile().ok

@@ -68,7 +68,9 @@ def test_capture_release_and_expiry_of_one_hold(waule: Any, acme: Any) -> None:
         elif answer.status_code == 200:
             assert states[hold] == named[ending]
         else:
-            assert (answer.status_code, answer.json()["details"]["state"]) == (409, states[hold])
+            # Whoever comes when its time is over is told so, also while one who came before waits for the account.
+            assert answer.status_code == 409
+            assert answer.json()["details"]["state"] in (states[hold], "expired")
     assert set(states.values()) <= {"captured", "released", "expired"}
     account = live_account(acme)
     assert Charge.objects.count() == sum(state == "captured" for state in states.values())
