@@ -8,11 +8,13 @@ import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.live import LiveWaule
 from tests.settings import INTERNAL_SECRET
+from waule.server import connections
 
 pytestmark = pytest.mark.once  # the database makes no difference
 
@@ -134,6 +136,28 @@ def test_of_the_connections_of_one_address_those_in_use_stay(standing_waule: Liv
             for connection in pool:
                 connection.sendall(head("/healthz", method="GET"))
         assert sum(_is_open(connection) for connection in silent) <= 64
+
+
+def test_a_request_that_has_just_ended_is_no_waiting_connection(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
+    """Its answer may not be on its way yet, and it began long ago."""
+    monkeypatch.setattr(connections, "QUIET_SECONDS", 0.5)
+    monkeypatch.setattr(connections, "MAX_WAITING", 1)
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        settings.PORT = listener.getsockname()[1]
+        clients = [stack.enter_context(socket.create_connection(listener.getsockname())) for _number in range(5)]
+        for _client in clients:
+            stack.enter_context(listener.accept()[0])
+        busy = clients[0].getsockname()
+        watch = connections.Watch()
+        connections.request_began(busy)
+        watch.look()
+        time.sleep(1)
+        watch.look()
+        connections.request_ended(busy)
+        watch.look()
+        assert _is_open(clients[0])
+        assert sum(_is_open(client) for client in clients[1:]) == 1
 
 
 def _is_open(connection: socket.socket) -> bool:

@@ -55,7 +55,7 @@ def request_ended(peer: Peer) -> None:
 class Seen:
     """What was known of a connection when it was looked at."""
 
-    answered_at: float  # when more of an answer had arrived than before; at first: when it was first seen
+    used_at: float  # when it was last seen with a request under way or more of an answer than before, or first seen at all
     progress_at: float
     progress_acked: int
 
@@ -78,11 +78,12 @@ class Watch:
                 acked, unsent = _acked_and_unsent(connection)
                 known = seen[peer] = self.seen.get(peer) or Seen(now, now, acked)
                 if not unsent:
-                    if acked != known.progress_acked:
-                        known.answered_at = now
+                    # (The answer of a request that has just ended may not be on its way yet.)
+                    if acked != known.progress_acked or peer in _under_way:
+                        known.used_at = now
                     known.progress_at, known.progress_acked = now, acked
-                    if peer not in _under_way and now - known.answered_at > QUIET_SECONDS:
-                        waiting[address_group(peer[0])].append((known.answered_at, peer))
+                    if now - known.used_at > QUIET_SECONDS:
+                        waiting[address_group(peer[0])].append((known.used_at, peer))
                 elif now - known.progress_at > STALL_SECONDS:
                     if acked - known.progress_acked < MIN_BYTES:
                         connection.shutdown(socket.SHUT_RDWR)
