@@ -57,6 +57,10 @@ class Posted:
     refunded: int = 0
 
 
+class Undecided:
+    """In place of a charge that was neither made nor refused: ask again for it."""
+
+
 def order_of(
     catalog: Catalog, target: Principal, use: UsageRequest, *, actor: str, idempotency_key: str | None, **others: Any
 ) -> Order | None:
@@ -86,19 +90,27 @@ def order_of(
 
 _ACCOUNTS = {
     "tenant": """
-        a.tenant_id = {who} AND t.id = {who} AND t.is_active AND t.enabled_models ?| {may}
-        AND a.mode = CASE WHEN {api_key} IS NULL THEN {mode}
-            ELSE (SELECT k.mode FROM tenants_apikey AS k WHERE k.id = {api_key} AND k.tenant_id = {who}) END
+        a.tenant_id = {who} AND a.mode = CASE WHEN {api_key} IS NULL THEN {mode}
+            ELSE (SELECT k.mode FROM tenants_apikey AS k WHERE k.id = {api_key} AND k.tenant_id = {who}) END""",
+    "user": "a.user_id = {who} AND {api_key} IS NULL AND {mode} = 'live'",
+}
+_ADMISSIONS = {
+    "tenant": """
+        t.id = {who} AND t.is_active AND t.enabled_models ?| {may}
         AND NOT EXISTS (SELECT 1 FROM billing_budget AS b WHERE b.tenant_id = {who} AND b.is_active)""",
     "user": """
-        a.user_id = {who} AND t.id = {who} AND t.is_active AND {api_key} IS NULL AND {mode} = 'live'
+        t.id = {who} AND t.is_active
         AND CASE WHEN t.level IN ('VIP', 'SVIP') AND t.membership_expires_at <= clock_timestamp() THEN 'USER'
             ELSE t.level END = ANY ({may})""",
 }
 _OWNERS = {"tenant": "tenants_tenant", "user": "tenants_user"}
 _NAMES = ("who", "may", "mode", "api_key")
-_ONE = {kind: facts.format(**{name: f"%({name})s" for name in _NAMES}) for kind, facts in _ACCOUNTS.items()}
-_EACH = {kind: facts.format(**{name: f"g.{name}" for name in _NAMES}) for kind, facts in _ACCOUNTS.items()}
+_OF_ONE, _OF_EACH = ({name: written.format(name) for name in _NAMES} for written in ("%({})s", "g.{}"))
+_PAYS = {kind: account.format(**_OF_ONE) for kind, account in _ACCOUNTS.items()}
+_ONE, _EACH = (
+    {kind: f"{account} AND {_ADMISSIONS[kind]}".format(**values) for kind, account in _ACCOUNTS.items()}
+    for values in (_OF_ONE, _OF_EACH)
+)
 _CURRENT = "(SELECT version FROM billing_catalogstate WHERE id = 1)"
 
 # --- what is written -----------------------------------------------------------------------------------------------
@@ -115,13 +127,13 @@ _GIVEN = {
 }  # fmt: skip
 
 _CHARGE = f"""
-    WITH clock AS MATERIALIZED (SELECT clock_timestamp() AS now), moved AS (
+    WITH clock AS MATERIALIZED (SELECT clock_timestamp() AS now){{locked}}, moved AS (
         UPDATE billing_account AS a
         SET balance = a.balance - %(credits)s, last_seq = a.last_seq + 1, last_entry_at = greatest(c.now, a.last_entry_at),
             last_hash = billing_entry_hash(a.last_hash, a.id, a.last_seq + 1, 'CONSUME', -%(credits)s, a.balance - %(credits)s,
                 %(id)s, greatest(c.now, a.last_entry_at), %(actor)s, %(description)s)
         FROM clock AS c, {{owners}} AS t
-        WHERE {{account}} AND a.balance - a.held >= %(credits)s AND {_CURRENT} = %(catalog)s
+        WHERE {{account}} AND a.balance - a.held >= %(credits)s AND {_CURRENT} = %(catalog)s{{only_if}}
         RETURNING a.id, a.balance, a.last_seq, a.last_entry_at AS at, a.last_hash,
             a.balance - a.held + CASE WHEN a.held = 0 THEN 0 ELSE {_DUE.format(now="a.last_entry_at")} END AS spendable
     ), charged AS (
@@ -132,11 +144,24 @@ _CHARGE = f"""
         {_ENTRY} SELECT id, last_seq, 'CONSUME', -%(credits)s, balance, %(id)s, %(description)s, %(actor)s, '', spendable, at,
             last_hash FROM moved
     )
-    SELECT spendable, at FROM moved
+    SELECT spendable, at FROM moved{{left_out}}
 """  # noqa: S608
-_CHARGES = {
-    kind: Prepared(_CHARGE.format(account=_ONE[kind], owners=table), {**_GIVEN, "description": "text"})
-    for kind, table in _OWNERS.items()
+
+
+def _charge_sql(kind: str, *, locked: str = "", only_if: str = "", left_out: str = "") -> Prepared:
+    sql = _CHARGE.format(account=_ONE[kind], owners=_OWNERS[kind], locked=locked, only_if=only_if, left_out=left_out)
+    return Prepared(sql, {**_GIVEN, "description": "text"})
+
+
+_CHARGES = {kind: _charge_sql(kind) for kind in _OWNERS}
+_CHARGES_UNLOCKED = {
+    kind: _charge_sql(
+        kind,
+        locked=f", locked AS (SELECT a.id FROM billing_account AS a WHERE {_PAYS[kind]} FOR NO KEY UPDATE SKIP LOCKED)",  # noqa: S608
+        only_if=" AND a.id = (SELECT id FROM locked)",
+        left_out=" UNION ALL SELECT NULL, NULL WHERE NOT EXISTS (SELECT 1 FROM locked)",
+    )
+    for kind in _OWNERS
 }
 
 _HELD = f"""
@@ -221,8 +246,7 @@ def capture_with(locked: str, then: str, types: dict[str, str]) -> Prepared:
 
 
 # An account's charges are all made or none of them: the credits are asked for together.
-_CHARGE_MANY = Prepared(
-    f"""
+_MANY = f"""
     WITH offers AS MATERIALIZED (
         SELECT * FROM ROWS FROM (json_to_recordset(%(offers)s) AS (catalog bigint, credits bigint, model uuid, operation text,
             quantity int, enabled_by text[], levels text[], use jsonb, snapshot jsonb, description text)) WITH ORDINALITY
@@ -235,12 +259,13 @@ _CHARGE_MANY = Prepared(
         WHERE catalog = {_CURRENT}
     ), placed AS MATERIALIZED (
         SELECT g.*, a.id AS account FROM given AS g, tenants_tenant AS t, billing_account AS a
-        WHERE g.kind = 'tenant' AND {_EACH["tenant"]}
+        WHERE g.kind = 'tenant' AND {_EACH["tenant"]}{{only_if}}
         UNION ALL
-        SELECT g.*, a.id FROM given AS g, tenants_user AS t, billing_account AS a WHERE g.kind = 'user' AND {_EACH["user"]}
+        SELECT g.*, a.id FROM given AS g, tenants_user AS t, billing_account AS a
+        WHERE g.kind = 'user' AND {_EACH["user"]}{{only_if}}
     ), locked AS MATERIALIZED (
         SELECT a.id, a.balance, a.held, a.last_seq, a.last_hash, greatest(clock_timestamp(), a.last_entry_at) AS at
-        FROM billing_account AS a WHERE a.id IN (SELECT account FROM placed) ORDER BY a.id FOR NO KEY UPDATE
+        FROM billing_account AS a WHERE a.id IN (SELECT account FROM placed) ORDER BY a.id FOR NO KEY UPDATE{{skip_locked}}
     ), able AS MATERIALIZED (
         SELECT l.*, l.held - CASE WHEN l.held = 0 THEN 0 ELSE (
             SELECT {_DUE.format(now="l.at")} FROM (SELECT l.id) AS a) END AS reserved, wanted.count
@@ -267,13 +292,22 @@ _CHARGE_MANY = Prepared(
         {_ENTRY} SELECT account, seq, 'CONSUME', -credits, balance, id, description, actor, '', balance - reserved, at, hash
         FROM made ORDER BY n
     )
-    SELECT n, balance - reserved, at FROM made
-    """,  # noqa: S608
-    {
-        "offers": "json", "kinds": "text[]", "owners": "uuid[]", "modes": "text[]", "api_keys": "uuid[]", "ids": "uuid[]",
-        "keys": "text[]", "fingerprints": "text[]", "metadata": "text[]", "actors": "text[]", "numbers": "int[]",
-    },
-)  # fmt: skip
+    SELECT n, balance - reserved, at FROM made{{left_out}}
+"""  # noqa: S608
+_TO_CHARGE_MANY = {
+    "offers": "json", "kinds": "text[]", "owners": "uuid[]", "modes": "text[]", "api_keys": "uuid[]", "ids": "uuid[]",
+    "keys": "text[]", "fingerprints": "text[]", "metadata": "text[]", "actors": "text[]", "numbers": "int[]",
+}  # fmt: skip
+_CHARGE_MANY = Prepared(_MANY.format(only_if="", skip_locked="", left_out=""), _TO_CHARGE_MANY)
+_CHARGE_MANY_UNLOCKED = Prepared(
+    _MANY.format(
+        only_if="""
+            AND NOT EXISTS (SELECT 1 FROM billing_charge AS c WHERE c.account_id = a.id AND c.idempotency_key = g.key)""",
+        skip_locked=" SKIP LOCKED",
+        left_out=""" UNION ALL SELECT n, NULL, NULL FROM placed WHERE account NOT IN (SELECT account FROM made)""",
+    ),
+    _TO_CHARGE_MANY,
+)
 
 
 # --- the verbs -----------------------------------------------------------------------------------------------------
@@ -322,6 +356,35 @@ def charge_many(orders: list[Order]) -> list[Posted | None]:
     Raises:
         IntegrityError: one of them has an idempotency key that is taken; nothing has changed at all.
     """
+    made: list[Posted | None] = [None] * len(orders)
+    for n, spendable, at in _CHARGE_MANY.rows(*_columns(orders)):
+        made[n - 1] = _posted(orders[n - 1], spendable, at)
+    return made
+
+
+def charge_unlocked(orders: list[Order]) -> list[Posted | Undecided | None]:
+    """As `charge` or `charge_many`, without waiting for an account: undecided are those whose account somebody else has locked.
+
+    So are those of an account that cannot pay for all of its orders. Of many orders one whose key is taken is left to the
+    long way (None), and stops no other.
+
+    Raises:
+        IntegrityError: a key was taken in the meantime; nothing has changed at all.
+    """
+    if len(orders) == 1:
+        (order,) = orders
+        row = _CHARGES_UNLOCKED[order.kind].write(*_given(order), order.offer.description)
+        rows = [(1, *row)] if row else []
+    else:
+        rows = _CHARGE_MANY_UNLOCKED.rows(*_columns(orders))
+    made: list[Posted | Undecided | None] = [None] * len(orders)
+    for n, spendable, at in rows:
+        made[n - 1] = Undecided() if at is None else _posted(orders[n - 1], spendable, at)
+    return made
+
+
+def _columns(orders: list[Order]) -> tuple[Any, ...]:
+    """The values of `_TO_CHARGE_MANY`."""
     offers = dict.fromkeys(order.offer for order in orders)
     numbers = {offer: number for number, offer in enumerate(offers, 1)}
     columns = zip(
@@ -333,11 +396,7 @@ def charge_many(orders: list[Order]) -> list[Posted | None]:
         strict=True,
     )  # fmt: skip
     documents = f"[{','.join(offer.document for offer in offers)}]"
-    rows = _CHARGE_MANY.rows(documents, *map(list, columns))
-    made: list[Posted | None] = [None] * len(orders)
-    for n, *figures in rows:
-        made[n - 1] = _posted(orders[n - 1], *figures)
-    return made
+    return documents, *map(list, columns)
 
 
 def _given(order: Order) -> tuple[Any, ...]:

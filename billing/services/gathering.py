@@ -1,114 +1,139 @@
-"""Charges of one account that come while another of its charges is being written are written together.
+"""Charges that come while others are being written are written together, by one statement.
 
-An account's row lets one statement pass at a time, so charges of a busy account would queue for it in the database, each
-with a connection. Here they queue before it: the first thread writes its own charge; of those that come meanwhile the
-first leads the next round, and writes all that have queued, up to MOST_TOGETHER, by one statement (a FEW: by one for
-each). Nobody waits on purpose, and no account waits for another. Where the statement does not make a charge (a rejection,
-a replay) its thread asks again for itself alone. There is no thread and no state that outlives the calls, so nothing is
-left to stop.
+Two kinds of queues, of which each has one round at a time. The first thread of a queue writes its own charge; of those that
+come meanwhile the first leads the next round, and writes all that have queued, up to MOST_TOGETHER. Nobody waits on purpose,
+there is no thread and no state that outlives the calls, so nothing is left to stop.
+
+* Everybody's: charges of all accounts. Its rounds wait for nobody: an account that somebody else has locked is left out.
+* One account's, for charges that were left out: its rounds wait for its row, which would let one of them pass at a time
+  anyway. An account delays no other so, and while its queue lasts, its further charges join it.
+
+A charge that was not made (a rejection, a replay) is looked at alone, the long way.
 """
 
 import threading
 from collections import deque
+from contextlib import suppress
 
-from django.db import IntegrityError
+from django.db import DataError, IntegrityError, InternalError
 
 from billing.ledger import fast_path
-from billing.ledger.fast_path import Order, Posted
+from billing.ledger.fast_path import Order, Posted, Undecided
 from waule.core.db.connection_pool import release_connection
 
 MOST_TOGETHER = 64
-FEW = 3  # so many are written one by one: the statement over many rows takes longer before its first row
+FEW = 3  # so many of one account are written one by one: the statement over many rows takes longer before its first row
+EVERYBODY = ""
 
 
 class _Call:
     """A charge that a thread waits for. `turn` is locked until its round is over, or until it is to lead one."""
 
-    __slots__ = ("error", "is_alone", "is_leader", "made", "order", "turn")
+    __slots__ = ("error", "is_leader", "made", "order", "turn")
 
     def __init__(self, order: Order) -> None:
         self.order = order
-        self.is_leader = self.is_alone = False
-        self.made: Posted | None = None
+        self.is_leader = False
+        self.made: Posted | Undecided | None = Undecided()
         self.error: BaseException | None = None
         self.turn = threading.Lock()
         self.turn.acquire()
 
 
 class Gathering:
-    """Rounds of charges: one at a time for each account, any number of accounts at the same time."""
+    """Rounds of charges: one at a time for everybody, and one for each account that somebody else had locked."""
 
     def __init__(self) -> None:
         self._guard = threading.Lock()
-        self._waiting: dict[str, deque[_Call]] = {}  # by owner; an owner is in it while somebody leads a round for it
+        self._waiting: dict[str, deque[_Call]] = {}  # by owner; a queue is there while somebody leads a round for it
 
     def charge(self, order: Order) -> Posted | None:
-        """As `fast_path.charge`, perhaps together with others of the account.
+        """As `fast_path.charge`, perhaps together with others.
 
         Raises:
             IntegrityError: as there. Any other failure is raised for each charge that was to be written with it: nothing
             was, or (a connection lost while committing) only an idempotency key can tell what became of it.
         """
+        call = _Call(order)
+        if order.owner_id not in self._waiting:
+            self._take_part(EVERYBODY, call)
+        if isinstance(call.made, Undecided):
+            call = _Call(order)
+            self._take_part(order.owner_id, call)
+        return fast_path.charge(order) if isinstance(call.made, Undecided) else call.made
+
+    def _take_part(self, queue: str, call: _Call) -> None:
         with self._guard:
-            waiting = self._waiting.get(order.owner_id)
+            waiting = self._waiting.get(queue)
             if waiting is None:
-                self._waiting[order.owner_id] = deque()
+                self._waiting[queue] = deque()
+                call.is_leader = True
             else:
-                call = _Call(order)
                 waiting.append(call)
-        if waiting is None:
-            try:
-                return fast_path.charge(order)
-            finally:
-                self._end_round(order.owner_id)
-        release_connection()  # a retry may hold one of the few connections, which whoever leads needs
-        call.turn.acquire()
+        if not call.is_leader:
+            release_connection()  # a retry may hold one of the few connections, which whoever leads needs
+            call.turn.acquire()
         if call.is_leader:
-            self._lead(call)
+            self._lead(queue, call)
         if call.error is not None:
             raise call.error
-        return fast_path.charge(order) if call.is_alone else call.made
 
-    def _lead(self, first: _Call) -> None:
+    def _lead(self, queue: str, first: _Call) -> None:
         with self._guard:
-            waiting = self._waiting[first.order.owner_id]
+            waiting = self._waiting[queue]
             taken = [first, *(waiting.popleft() for _ in range(min(MOST_TOGETHER - 1, len(waiting))))]
         try:
-            if len(taken) > FEW:
-                _write(taken)
-            else:
-                for call in taken:
-                    _write([call])
+            (_write_for_everybody if queue == EVERYBODY else _write_for_one_account)(taken)
         except BaseException as error:
             for call in taken:
-                if call.made is None and not call.is_alone:
+                if isinstance(call.made, Undecided):
                     call.error = error
         finally:
-            self._end_round(first.order.owner_id)
+            self._end_round(queue)
             for call in taken[1:]:
                 call.turn.release()
 
-    def _end_round(self, owner_id: str) -> None:
+    def _end_round(self, queue: str) -> None:
         """Let the next one lead, where somebody waits."""
         with self._guard:
-            waiting = self._waiting[owner_id]
+            waiting = self._waiting[queue]
             if not waiting:
-                del self._waiting[owner_id]
+                del self._waiting[queue]
                 return
             heir = waiting.popleft()
         heir.is_leader = True
         heir.turn.release()
 
 
-def _write(calls: list[_Call]) -> None:
-    orders = [call.order for call in calls]
+def _write_for_everybody(calls: list[_Call]) -> None:
+    """Those that the database finds fault with are not told apart from the others: each account's are asked for again.
+
+    Where all are of one account, they are left to its own queue.
+    """
+    if len(calls) > 1 and len({call.order.owner_id for call in calls}) == 1:
+        return
+    once = {(call.order.owner_id, call.order.idempotency_key or call.order.id): call for call in calls}  # a key is used once
     try:
-        written = fast_path.charge_many(orders) if len(orders) > 1 else [fast_path.charge(orders[0])]
-    except IntegrityError:  # somebody's key is taken: nothing was written
-        written = [None for _order in orders]
-    for call, posted in zip(calls, written, strict=True):
-        call.made = posted
-        call.is_alone = posted is None
+        written = fast_path.charge_unlocked([call.order for call in once.values()])
+    except (IntegrityError, DataError, InternalError):
+        if len(calls) == 1:
+            raise
+        return
+    for call, made in zip(once.values(), written, strict=True):
+        call.made = made
+
+
+def _write_for_one_account(calls: list[_Call]) -> None:
+    if len(calls) > FEW:
+        with suppress(IntegrityError):  # somebody's key is taken: nothing was written
+            for call, made in zip(calls, fast_path.charge_many([call.order for call in calls]), strict=True):
+                call.made = made or call.made  # all or none: alone it may be made
+        return
+    for call in calls:
+        try:
+            call.made = fast_path.charge(call.order)
+        except IntegrityError:
+            call.made = None
 
 
 gathering = Gathering()
