@@ -1,30 +1,36 @@
-"""What every test may use: a named cast, the internal API, and waule as a real server on a database of its own.
+"""What every test may use: a named cast with their callers and models, and waule as a real server on a database of its own.
 
 * `db` (pytest-django): the test runs in a transaction that is rolled back. Durable verbs work in it.
 * `cloned_db`: a database of its own where everything commits, for threads, processes and SQL. The cast lives there then.
 * `live_waule`: a server process on `cloned_db`; `standing_waule` is one for a whole file, for tests that share it.
 """
 
-import json
 import shutil
-import uuid
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.test import Client
+from pytest_httpserver import HTTPServer
 
 from aiservices.credentials.pool import unreadable
 from billing.catalog.current import forget_catalog
-from billing.ledger.models import Kind
-from billing.services import grant
+from billing.catalog.models import AIModel
 from tenants.models import Tenant, User
-from tenants.principal import Principal
+from tenants.services import add_member
 from tests import answers
+from tests.books import give
+from tests.callers import Api, Internal, api_of_tenant, api_of_user, at_console, confirm_password
+from tests.catalog import image_model, priced_model, video_model
 from tests.live import Database, LiveWaule
-from tests.settings import INTERNAL_SECRET, OWNS_RUN, RUN_DIR
+from tests.settings import OWNS_RUN, RUN_DIR
+from tests.upstreams.gateway import Gateway
+from tests.upstreams.sora_service import PASSWORD, USERNAME, SoraService
+
+if TYPE_CHECKING:
+    from tests.upstreams.s3_service import S3Service
 
 CLONES = {"cloned_db", "live_waule"}
 DATABASES = {"db", "transactional_db", "any_database", "standing_waule", "up", *CLONES}
@@ -118,14 +124,6 @@ def fresh_catalog() -> None:
     unreadable.forget()
 
 
-def give(owner: Tenant | User, credits: int, mode: str = "live") -> None:
-    """Grants credits to a tenant or user, through the verb that everyone uses."""
-    target = Principal(kind="tenant" if isinstance(owner, Tenant) else "user", id=str(owner.pk), mode=mode)
-    grant(
-        target=target, credits=credits, kind=Kind.GIFT, reason="opening balance", actor="test", idempotency_key=uuid.uuid4().hex
-    )
-
-
 @pytest.fixture
 def acme(any_database: None) -> Tenant:
     """A tenant with 1,000 credits that may use every model."""
@@ -159,38 +157,118 @@ def vera(any_database: None) -> User:
 @pytest.fixture
 def root(any_database: None) -> User:
     """The operator: a superuser with the password `root-password`. The level is USER: it has nothing to do with staff."""
-    return User.objects.create_superuser("root", password="root-password")
-
-
-class Internal:
-    """A caller of `/internal` inside the test's process."""
-
-    def __init__(self, secret: str | None = INTERNAL_SECRET) -> None:
-        self.client = Client(raise_request_exception=False)
-        self.secret = secret
-
-    def __call__(
-        self, method: str, path: str, body: Any = None, *, key: str | None = None, headers: dict[str, str] | None = None
-    ) -> tuple[int, Any]:
-        sent = dict(headers or {})
-        if self.secret is not None:
-            sent.setdefault("X-Internal-Secret", self.secret)
-        if key is not None:
-            sent["Idempotency-Key"] = key
-        data = body if isinstance(body, str | bytes) else json.dumps(body)
-        content = {} if body is None else {"data": data, "content_type": "application/json"}
-        answer = self.client.generic(method, path, headers=sent, **content)
-        self.last = answer
-        return answer.status_code, answer.json() if answer.content else None
-
-    def get(self, path: str, **kwargs: Any) -> tuple[int, Any]:
-        return self("GET", path, **kwargs)
-
-    def post(self, path: str, body: Any = None, **kwargs: Any) -> tuple[int, Any]:
-        return self("POST", path, body, **kwargs)
+    return User.objects.create_superuser("root", "root@example.com", "root-password")
 
 
 @pytest.fixture
 def internal() -> Internal:
     """Calls `/internal` with the secret: `internal.post(path, body, key=…)` is (status, answer); `internal.last` the response."""
     return Internal()
+
+
+@pytest.fixture
+def flash(any_database: None) -> AIModel:
+    """A model at 7 credits a request."""
+    return priced_model()
+
+
+@pytest.fixture
+def film(any_database: None) -> AIModel:
+    """A model at 10 credits a second."""
+    return priced_model("film", base=10, billing_type="PER_DURATION")
+
+
+@pytest.fixture
+def painter(any_database: None) -> AIModel:
+    """Images at 15 credits, 30 in 2K."""
+    return image_model(prices={"2K": 30})
+
+
+@pytest.fixture
+def filmer(any_database: None) -> AIModel:
+    """Videos at 10 credits a second."""
+    return video_model()
+
+
+@pytest.fixture
+def as_alice(alice: User) -> Api:
+    """Alice, by a token."""
+    return api_of_user(alice)
+
+
+@pytest.fixture
+def as_acme(acme: Tenant) -> Api:
+    """Acme, by a live key."""
+    return api_of_tenant(acme)
+
+
+@pytest.fixture(autouse=True)
+def media_root(settings: Any, tmp_path: Path) -> Path:
+    """Where this process keeps media: a place of the test's own."""
+    settings.MEDIA_ROOT = tmp_path / "media"
+    return tmp_path / "media"
+
+
+@pytest.fixture
+def sora(settings: Any) -> Iterator[SoraService]:
+    """A Sora token service of the test's own; the settings know it."""
+    service = SoraService()
+    settings.SORA_API_URL = service.url
+    settings.SORA_API_USERNAME, settings.SORA_API_PASSWORD = USERNAME, PASSWORD
+    yield service
+    service.stop()
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator["S3Service"]:
+    """An S3-compatible service with a bucket. What stands for it is slow to load, and few need it."""
+    from tests.upstreams.s3_service import S3Service
+
+    service = S3Service()
+    yield service
+    service.stop()
+
+
+@pytest.fixture
+def banana(any_database: None) -> AIModel:
+    """Images of Gemini's at 15 credits, 30 in 2K."""
+    return image_model("banana", provider="gemini", prices={"2K": 30})
+
+
+@pytest.fixture
+def live_gateway(live_waule: LiveWaule) -> Iterator[Gateway]:
+    """A gateway of the test's own, to which `live_waule` sends; it charges by calling back."""
+    made = Gateway()
+    live_waule.environ |= {
+        "AI_SERVICE_MODE": "gateway",
+        "GATEWAY_BILLING": "callback",
+        "WAULEAPI_URL": made.url,
+        "OUTBOUND_ALLOW": "127.0.0.1",
+        "UPSTREAM_READ_SECONDS": "2",
+        "UPSTREAM_TOTAL_SECONDS": "2",
+    }
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def owner(acme: Tenant, alice: User) -> Client:
+    """Alice at the console of Acme, as its owner."""
+    add_member(tenant=acme, user=alice, actor="test")
+    return at_console("alice", "alice-password")
+
+
+@pytest.fixture
+def staff(root: User) -> Client:
+    """Root, who has just given the password again."""
+    client = Client()
+    client.force_login(root)
+    confirm_password(client)
+    return client
+
+
+@pytest.fixture
+def receiver(settings: Any, httpserver: HTTPServer) -> HTTPServer:
+    """Somebody who receives webhooks on loopback, where we may call."""
+    settings.OUTBOUND_ALLOW = [f"127.0.0.1:{httpserver.port}"]
+    return httpserver

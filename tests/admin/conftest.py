@@ -1,9 +1,9 @@
 """Staff who are logged in, and a little history for their lists."""
 
-import time
 from datetime import timedelta
 
 import pytest
+from django.contrib.auth.models import Group, Permission
 from django.core.cache import cache
 from django.utils import timezone
 
@@ -14,14 +14,19 @@ from billing.catalog.models import AIModel
 from billing.ledger.models import Account, Charge, Hold, LedgerEntry, Refund
 from billing.redemption.models import Redemption, RedemptionBatch, RedemptionCode
 from storage.models import OssConfig, StoredObject
-from tenants.models import ApiKey, AuditEntry, Tenant, User
-from waule.core.admin import REAUTHENTICATED_AT
+from tenants.models import ApiKey, AuditEntry, Level, Tenant, User
+from tests.callers import confirm_password
+from tests.catalog import priced_model
 from waule.core.crypto.encryption import keyed_hash, mask
 
 GEMINI_SECRET = "AIzaPlantedGeminiSecret0123456789"
 SORA_SECRET = "eyPlantedSoraSecret.0123456789.abcdef"
 BUCKET_SECRET = "PlantedBucketSecret9876543210"
 SECRETS = (GEMINI_SECRET, SORA_SECRET, BUCKET_SECRET)
+STAFF_PASSWORD = "correct horse battery"
+GROUPS = ("operator", "finance", "auditor")
+# Every permission that has to do with people, given one by one: none of them lets anyone past the rule.
+RIGHTS = ("change_user", "add_user", "delete_user", "change_group", "add_group", "delete_group", "change_permission")
 
 
 @pytest.fixture(autouse=True)
@@ -31,23 +36,11 @@ def fresh_figures():
 
 
 @pytest.fixture
-def root(db) -> User:
-    return User.objects.create_superuser("root", "root@example.com", "correct horse battery")
-
-
-@pytest.fixture
 def admin_client(client, root):
     """Root, who has just given the password again."""
     client.force_login(root)
     confirm_password(client)
     return client
-
-
-def confirm_password(client, seconds_ago: float = 0) -> None:
-    """As if the password had been given again that long ago."""
-    session = client.session
-    session[REAUTHENTICATED_AT] = time.time() - seconds_ago
-    session.save()
 
 
 def make_history(count: int = 3) -> Tenant:
@@ -121,3 +114,31 @@ def make_history(count: int = 3) -> Tenant:
 @pytest.fixture
 def history(db) -> Tenant:
     return make_history()
+
+
+def staff(name: str, *groups: str) -> User:
+    user = User.objects.create_user(name, password=STAFF_PASSWORD, is_staff=True)
+    user.groups.set(Group.objects.filter(name__in=groups))
+    return user
+
+
+@pytest.fixture
+def people(db) -> dict[str, User]:
+    """One of each kind, and an operator who has been given every right about people besides."""
+    everybody = {name: staff(name, name) for name in GROUPS}
+    everybody["root"] = User.objects.create_superuser("root", password=STAFF_PASSWORD)
+    everybody["bare"] = staff("bare")
+    everybody["ruler"] = staff("ruler", "operator")
+    everybody["ruler"].user_permissions.set(Permission.objects.filter(codename__in=RIGHTS))
+    everybody["boss"] = User.objects.create_user("boss", password=STAFF_PASSWORD, level=Level.ADMIN)
+    everybody["insider"] = User.objects.create_user("insider", password=STAFF_PASSWORD, level=Level.INTERNAL)
+    everybody["sleeper"] = User.objects.create_user("sleeper", password=STAFF_PASSWORD)
+    everybody["sleeper"].groups.set(Group.objects.filter(name="finance"))
+    everybody["alice"] = User.objects.create_user("alice", password=STAFF_PASSWORD)
+    return everybody
+
+
+@pytest.fixture
+def flash_at_15(any_database: None) -> AIModel:
+    """A model at 15 credits a request."""
+    return priced_model("flash", base=15)

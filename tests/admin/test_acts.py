@@ -20,8 +20,8 @@ from billing.services import hold
 from tenants.models import AuditEntry, Tenant, User
 from tenants.principal import Principal
 from tenants.webhooks.models import OutboxMessage
-from tests.admin.conftest import confirm_password
-from tests.billing.conftest import priced_model
+from tests.callers import confirm_password
+from tests.catalog import priced_model
 
 
 def last_act() -> AuditEntry:

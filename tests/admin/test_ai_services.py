@@ -21,9 +21,8 @@ from aiservices.monitoring.services_page.services import services
 from billing.catalog.models import AIModel
 from tenants.models import AuditEntry, User
 from tests.admin.conftest import GEMINI_SECRET, SORA_SECRET
-from tests.aiservices.conftest import sora  # noqa: F401  (a fixture)
 from tests.aiservices.credential_rows import access_token, key, token
-from tests.aiservices.test_pasted import LINES, OTHER, G, H
+from tests.aiservices.pasted_lines import LINES, OTHER, G, H
 
 PAGE = "/admin/ai-services/"
 
@@ -240,7 +239,7 @@ def test_a_key_is_tested_disabled_and_enabled(admin_client, gemini):
     assert {entry[1] for entry in noted} == {"admin:root"} and noted[2][2:] == ("leaked", "127.0.0.1")
 
 
-def test_a_tokens_switch_reaches_the_service_or_waits(admin_client, sora):  # noqa: F811
+def test_a_tokens_switch_reaches_the_service_or_waits(admin_client, sora):
     sora.put(access_token("anna@example.com"), email="anna@example.com")
     answer = admin_client.post(f"{PAGE}sync/")
     assert "anna@example.com" in answer.text
@@ -261,7 +260,7 @@ def test_a_tokens_switch_reaches_the_service_or_waits(admin_client, sora):  # no
 
 def test_a_form_tells_the_service_after_its_transaction(
     admin_client,
-    sora,  # noqa: F811
+    sora,
     django_capture_on_commit_callbacks,
 ):
     sora.put(access_token("anna@example.com"), email="anna@example.com")
@@ -276,7 +275,7 @@ def test_a_form_tells_the_service_after_its_transaction(
     assert SoraToken.objects.get().is_in_step
 
 
-def test_a_token_that_the_service_lost_is_added_anew(admin_client, sora):  # noqa: F811
+def test_a_token_that_the_service_lost_is_added_anew(admin_client, sora):
     secret = access_token("anna@example.com")
     admin_client.post(f"{PAGE}paste/sora/", {"secrets": secret})
     sora.tokens.clear()
@@ -290,7 +289,7 @@ def test_a_token_that_the_service_lost_is_added_anew(admin_client, sora):  # noq
     assert SoraToken.objects.get().is_in_step
 
 
-def test_a_sync_shows_conflicts(admin_client, sora):  # noqa: F811
+def test_a_sync_shows_conflicts(admin_client, sora):
     sora.put(access_token("anna@example.com"), email="anna@example.com")
     admin_client.post(f"{PAGE}sync/")
     SoraToken.objects.update(remark="ours", to_push=["fields"])
@@ -344,7 +343,7 @@ def test_what_cannot_be_pasted_is_not_shown_again(admin_client, pasted):
     assert not GeminiKey.objects.exists()
 
 
-def test_pasted_tokens_reach_the_service(admin_client, sora):  # noqa: F811
+def test_pasted_tokens_reach_the_service(admin_client, sora):
     secrets = [access_token(f"user{number}@example.com") for number in range(3)]
     page = admin_client.post(f"{PAGE}paste/sora/", {"secrets": "\n".join([*secrets, secrets[0]])})
     assert [count for _name, count, _colour in page.context["counts"]] == [3, 1, 0]

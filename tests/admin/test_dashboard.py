@@ -26,10 +26,9 @@ from billing.monitoring.models import Alert, DailyStat, ReconcileRun
 from billing.services.permissions import billing_day
 from tenants.models import User
 from tenants.principal import Principal
-from tests.aiservices.test_video_jobs import eventually
-from tests.billing.conftest import priced_model
-from tests.billing.test_charge_api import body
-from tests.conftest import give
+from tests.books import body, give
+from tests.catalog import priced_model
+from tests.waiting import eventually
 from waule.core.ids import uuid7_floor
 
 ZONE = ZoneInfo("Asia/Shanghai")
@@ -47,11 +46,6 @@ def used_on(owner, model, at: datetime, credits: int, number: int = 0) -> Charge
     return Charge.objects.create(id=key, account=account, model=model, credits=credits, created_at=at)
 
 
-@pytest.fixture
-def flash(db):
-    return priced_model("flash", base=15)
-
-
 def page_of(client):
     cache.clear()
     answer = client.get(reverse("admin:index"))
@@ -67,7 +61,7 @@ def named(rows) -> dict[str, str]:
     return {row["name"]: row["value"] for row in rows}
 
 
-def test_credits_of_a_day_are_what_was_charged_less_what_was_given_back(flash, acme, birch):
+def test_credits_of_a_day_are_what_was_charged_less_what_was_given_back(flash_at_15, acme, birch):
     give(birch, 100)
     use(acme)
     services.refund(charge_id=str(use(acme).id), credits=4, reason="test", actor="test")
@@ -79,21 +73,21 @@ def test_credits_of_a_day_are_what_was_charged_less_what_was_given_back(flash, a
     assert [days.today(name) for name in (figures.USES, figures.CREDITS, figures.REFUNDED)] == [3, 45, 4]
     accounts = {str(Account.objects.get(tenant=owner, mode="live").pk): credits for owner, credits in ((acme, 26), (birch, 15))}
     assert days.by_key(figures.OF_ACCOUNT) == Counter(accounts)
-    assert days.by_key(figures.OF_MODEL) == Counter({str(flash.pk): 41})
+    assert days.by_key(figures.OF_MODEL) == Counter({str(flash_at_15.pk): 41})
 
 
-def test_a_day_is_one_of_the_billing_time_zone(flash, acme):
+def test_a_day_is_one_of_the_billing_time_zone(flash_at_15, acme):
     midnight = datetime(2026, 11, 1, tzinfo=ZONE)
     for seconds, credits in ((-1, 1), (0, 10), (86_399, 100), (86_400, 1000)):
-        used_on(acme, flash, midnight + timedelta(seconds=seconds), credits)
+        used_on(acme, flash_at_15, midnight + timedelta(seconds=seconds), credits)
     figures.keep(midnight.date(), figures._credits(midnight.date()), names=(figures.CREDITS, figures.USES))
     assert DailyStat.objects.get(name=figures.CREDITS).value == 110
 
 
-def test_days_that_are_over_are_computed_once(flash, acme):
+def test_days_that_are_over_are_computed_once(flash_at_15, acme):
     yesterday, long_ago = timezone.now() - timedelta(days=1), timezone.now() - timedelta(days=9)
-    used_on(acme, flash, yesterday, 5)
-    used_on(acme, flash, long_ago, 7)
+    used_on(acme, flash_at_15, yesterday, 5)
+    used_on(acme, flash_at_15, long_ago, 7)
     figures.add_up()
     assert figures.Days(14).by_day(figures.CREDITS) == [0, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 5, 0]
     with CaptureQueriesContext(connection) as again:
@@ -109,21 +103,21 @@ def test_what_does_not_hold_any_more_is_forgotten(db):
     assert list(DailyStat.objects.values_list("name", "value")) == [("credits", 6)]
 
 
-def make(acme, flash, state: str, *, seconds: float = 2, code: str = "", **more) -> Generation:
+def make(acme, flash_at_15, state: str, *, seconds: float = 2, code: str = "", **more) -> Generation:
     now = timezone.now()
     return Generation.objects.create(
-        type="image", tenant=acme, model=flash, prompt="x", state=state, error_code=code,
+        type="image", tenant=acme, model=flash_at_15, prompt="x", state=state, error_code=code,
         started_at=now - timedelta(seconds=seconds), completed_at=now, **more,
     )  # fmt: skip
 
 
-def test_generations_are_counted_by_their_end_and_timed(flash, acme):
+def test_generations_are_counted_by_their_end_and_timed(flash_at_15, acme):
     for seconds in (1, 2, 3):
-        make(acme, flash, "succeeded", seconds=seconds)
-    make(acme, flash, "failed", code="content_refused")
-    unknown = make(acme, flash, "unknown", code="upstream_timeout")
-    make(acme, flash, "running")
-    make(acme, flash, "succeeded", seconds=500, mode="test")
+        make(acme, flash_at_15, "succeeded", seconds=seconds)
+    make(acme, flash_at_15, "failed", code="content_refused")
+    unknown = make(acme, flash_at_15, "unknown", code="upstream_timeout")
+    make(acme, flash_at_15, "running")
+    make(acme, flash_at_15, "succeeded", seconds=500, mode="test")
     outcomes.add_up()
     days = figures.Days(14)
     assert days.by_key(outcomes.ENDED) == Counter(succeeded=3, failed=1, unknown=1)
@@ -134,7 +128,7 @@ def test_generations_are_counted_by_their_end_and_timed(flash, acme):
     assert figures.Days(14).by_key(outcomes.ENDED) == Counter(succeeded=4, failed=1)
 
 
-def test_refusals_are_counted_by_reason(internal, flash, birch, acme):
+def test_refusals_are_counted_by_reason(internal, flash_at_15, birch, acme):
     rejections.write_down()  # those of other tests
     DailyStat.objects.all().delete()
     for _number in range(3):
@@ -149,15 +143,15 @@ def test_refusals_are_counted_by_reason(internal, flash, birch, acme):
     assert figures.Days(14).by_key(figures.REJECTIONS) == Counter(insufficient_credits=5, model_not_found=1)
 
 
-def test_the_page_says_it_all(admin_client, flash, acme):
+def test_the_page_says_it_all(admin_client, flash_at_15, acme):
     use(acme)
     held = services.hold(target=Principal("tenant", str(acme.pk)), use=UsageRequest(model="flash"), actor="test").hold
     Hold.objects.filter(pk=held.id).update(created_at=timezone.now() - timedelta(hours=3))
     unknown = services.hold(target=Principal("tenant", str(acme.pk)), use=UsageRequest(model="flash"), actor="test").hold
     services.mark_unknown(hold_id=str(unknown.id), actor="test")
-    make(acme, flash, "succeeded")
-    make(acme, flash, "failed", code="content_refused")
-    make(acme, flash, "unknown")
+    make(acme, flash_at_15, "succeeded")
+    make(acme, flash_at_15, "failed", code="content_refused")
+    make(acme, flash_at_15, "unknown")
     figures.add_up()
     outcomes.add_up()
     figures.count(figures.REJECTIONS, {"insufficient_credits": 2, "daily_limit": 7})
@@ -188,7 +182,7 @@ def test_what_a_reader_may_not_see_is_not_there(client, acme):
     assert "Acme" in page_of(client).text
 
 
-def test_it_asks_no_more_for_more_rows(admin_client, flash, acme):
+def test_it_asks_no_more_for_more_rows(admin_client, flash_at_15, acme):
     def queries() -> list[str]:
         figures.add_up()
         outcomes.add_up()
@@ -197,11 +191,11 @@ def test_it_asks_no_more_for_more_rows(admin_client, flash, acme):
         return [query["sql"] for query in found]
 
     use(acme)
-    make(acme, flash, "failed", code="content_refused")
+    make(acme, flash_at_15, "failed", code="content_refused")
     few = queries()
     for number in range(30):
-        used_on(acme, flash, timezone.now() - timedelta(days=number % 14), 5, number)
-        make(acme, flash, "succeeded")
+        used_on(acme, flash_at_15, timezone.now() - timedelta(days=number % 14), 5, number)
+        make(acme, flash_at_15, "succeeded")
     many = queries()
     assert len(many) <= len(few) <= 28, "\n".join(query[:160] for query in many)
     assert not [query for query in many if 'FROM "billing_charge"' in query]
@@ -210,11 +204,11 @@ def test_it_asks_no_more_for_more_rows(admin_client, flash, acme):
     assert not [query for query in ledger if "SUM(" in query or "COUNT(" in query]
 
 
-def test_today_stands_against_the_days_before_at_the_same_hour(flash, acme):
+def test_today_stands_against_the_days_before_at_the_same_hour(flash_at_15, acme):
     now = datetime(2026, 11, 20, 10, 30, tzinfo=ZONE)
     for back, hour, minute, credits in ((0, 9, 59, 7), (1, 9, 59, 100), (1, 10, 5, 40), (1, 11, 0, 1000), (7, 0, 0, 8)):
         at = (now - timedelta(days=back)).replace(hour=hour, minute=minute)
-        used_on(acme, flash, at, credits, number=credits)
+        used_on(acme, flash_at_15, at, credits, number=credits)
     figures.add_up(now)
     days = figures.Days(14, now)
     shown = [days.until_this_hour(figures.CREDITS_BY_HOUR, back, computed=figures.CREDITS_BY_HOUR) for back in (0, 1, 7, 6)]
@@ -223,7 +217,7 @@ def test_today_stands_against_the_days_before_at_the_same_hour(flash, acme):
     assert figures.Days(14, now).until_this_hour(figures.CREDITS_BY_HOUR, 7, computed=figures.CREDITS_BY_HOUR) is None
 
 
-def test_grants_count_by_kind_on_the_day_they_were_made(admin_client, flash, acme, birch):
+def test_grants_count_by_kind_on_the_day_they_were_made(admin_client, flash_at_15, acme, birch):
     give(birch, 250)
     account = Account.objects.get(tenant=acme, mode="live")
     services.adjust(account_id=account.id, credits=-30, reason="test", actor="test", idempotency_key="a")
@@ -236,7 +230,7 @@ def test_grants_count_by_kind_on_the_day_they_were_made(admin_client, flash, acm
     assert named(page.context["grants"]) == {"Gift": "+1,250", "Adjustment": "-30"}
 
 
-def test_who_spends_is_exact_and_leads_to_their_page(admin_client, flash, acme, birch):
+def test_who_spends_is_exact_and_leads_to_their_page(admin_client, flash_at_15, acme, birch):
     give(birch, 100)
     use(acme)
     services.refund(charge_id=str(use(acme).id), credits=4, reason="test", actor="test")
@@ -248,7 +242,7 @@ def test_who_spends_is_exact_and_leads_to_their_page(admin_client, flash, acme, 
     assert value_of(page, "Refunds today") == "4"
 
 
-def test_what_is_wrong_is_on_top(admin_client, flash, acme):
+def test_what_is_wrong_is_on_top(admin_client, flash_at_15, acme):
     now = timezone.now()
     assert value_of(page_of(admin_client), "The ledger is") == "not checked yet"
     counts = {"accounts": 1, "entries": 1, "holds": 0, "charges": 0}
@@ -259,7 +253,7 @@ def test_what_is_wrong_is_on_top(admin_client, flash, acme):
     Service.objects.create(name="database", status="down", checked_at=now)
     Alert.objects.create(key="x", kind=Alert.Kind.RECONCILE, is_raised=True, raised_at=now)
     GeminiKey.objects.create(name="bad", secret="AIza-planted", fingerprint="f", masked="…nted", state="invalid")
-    make(acme, flash, "unknown")
+    make(acme, flash_at_15, "unknown")
     page = page_of(admin_client)
     money, services_card = page.context["cards"][:2]
     assert (money["value"], money["colour"], money["link"]) == (

@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from tenants.models import ApiKey, AuditEntry, Tenant
 from tenants.selectors import find_api_key
-from tests.admin.conftest import confirm_password
+from tests.callers import confirm_password
 
 
 @pytest.fixture

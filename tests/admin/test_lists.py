@@ -22,13 +22,10 @@ from storage.models import OssConfig, StoredObject
 from tenants.models import ApiKey, AuditEntry, Level, Tenant, User
 from tenants.webhooks.models import OutboxMessage, Webhook
 from tests.admin.conftest import SECRETS, make_history
+from tests.admin.pages import address
 
 REGISTERED = [model for model in admin.site._registry if model._meta.app_label in ("tenants", "billing", "storage", "aiservices")]
 HISTORY = ["account", "ledgerentry", "charge", "hold", "refund", "auditentry", "generation", "storedobject"]
-
-
-def address(model, page="changelist", *args):
-    return reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_{page}", args=args)
 
 
 def test_nothing_is_missing():

@@ -11,18 +11,15 @@ from django.urls import reverse
 from django_otp.oath import totp
 
 from tenants.models import AuditEntry, AuthenticatorDevice
-from tests.admin.conftest import confirm_password
+from tests.admin.second_factor import code_of
+from tests.callers import confirm_password
 
-LOGIN = {"username": "root", "password": "correct horse battery"}
+LOGIN = {"username": "root", "password": "root-password"}
 
 
 @pytest.fixture
 def device(root):
     return AuthenticatorDevice.objects.create(user=root, name="authenticator")
-
-
-def code_of(device):
-    return f"{totp(device.bin_key):06d}"
 
 
 def test_five_wrong_passwords_lock_out(client, root):

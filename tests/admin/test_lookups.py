@@ -13,8 +13,8 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import resolve, reverse
 
 from aiservices.generations.models import Generation
+from tests.admin.pages import LISTED, address
 
-LISTED = list(admin.site._registry)
 LOOKUPS = ("exact", "regex", "iregex", "year", "gte", "in", "isnull", "date__year", "contains", "nonsense", "")
 VALUES = (
     *("0", "10000", "-1", str(2**70), "1e400", "NaN", "-", "null", "[]", "true", "9999-99-99", "10000-01-01", "0000-00-00"),
@@ -37,10 +37,6 @@ GENERAL = (
     "%00",
     "",
 )
-
-
-def address(model: type[models.Model], page: str = "changelist") -> str:
-    return reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_{page}")
 
 
 def pages(model: type[models.Model]) -> Iterator[str]:

@@ -3,7 +3,6 @@
 from datetime import timedelta
 from html import unescape
 
-import pytest
 from django.contrib.auth.models import Group
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
@@ -22,13 +21,7 @@ from tenants.models import TenantMember, User
 from tenants.principal import Principal
 from tenants.services import create_api_key
 from tests.admin.conftest import make_history
-from tests.billing.conftest import priced_model
-from tests.conftest import give
-
-
-@pytest.fixture
-def flash(db):
-    return priced_model("flash", base=15)
+from tests.books import give
 
 
 def use(owner, key=None):
@@ -47,7 +40,7 @@ def cards_of(client, tenant) -> dict[str, tuple[str, str]]:
     return {card["title"]: (card["value"], card["note"]) for card in answer.context["cards"]}
 
 
-def test_what_was_used_is_exact_whatever_was_granted_meanwhile(flash, acme):
+def test_what_was_used_is_exact_whatever_was_granted_meanwhile(flash_at_15, acme):
     account = Account.objects.get(tenant=acme, mode="live")
     before = timezone.now()
     use(acme)
@@ -62,7 +55,7 @@ def test_what_was_used_is_exact_whatever_was_granted_meanwhile(flash, acme):
     assert used_since(account.id, [long_ago], until=before) == [0]
 
 
-def test_a_tenant_on_one_page(admin_client, flash, acme, alice):
+def test_a_tenant_on_one_page(admin_client, flash_at_15, acme, alice):
     key, _plaintext = create_api_key(tenant=acme, name="shop", actor="test")
     Budget.objects.create(tenant=acme, api_key=key, period="month", limit_credits=60)
     Budget.objects.create(tenant=acme, period="day", limit_credits=1000)
@@ -72,7 +65,7 @@ def test_a_tenant_on_one_page(admin_client, flash, acme, alice):
     for _number in range(2):
         use(acme, key)
     for state, code in (("succeeded", ""), ("succeeded", ""), ("failed", "content_refused"), ("running", "")):
-        Generation.objects.create(type="image", tenant=acme, model=flash, prompt="a whale", state=state, error_code=code)
+        Generation.objects.create(type="image", tenant=acme, model=flash_at_15, prompt="a whale", state=state, error_code=code)
     cards = cards_of(admin_client, acme)
     assert cards["Balance"] == ("970", "")
     assert cards["Used today"] == ("30", "0 yesterday at this hour")
@@ -87,7 +80,7 @@ def test_a_tenant_on_one_page(admin_client, flash, acme, alice):
         assert f"{reverse(f'admin:{link}_changelist')}?account__id__exact={account.pk}" in page
 
 
-def test_its_links_lead_to_lists_that_open(admin_client, flash, acme):
+def test_its_links_lead_to_lists_that_open(admin_client, flash_at_15, acme):
     use(acme)
     for button in admin_client.get(reverse("admin:tenant_overview", args=[acme.pk])).context["links"]:
         assert admin_client.get(button.link).status_code in (200, 302), button.link
@@ -101,7 +94,7 @@ def test_a_user_on_one_page(admin_client, acme, alice):
     assert "All keys" not in answer.text
 
 
-def test_each_part_takes_its_permission(client, flash, acme):
+def test_each_part_takes_its_permission(client, flash_at_15, acme):
     staff = User.objects.create_user("staff", is_staff=True)
     client.force_login(staff)
     assert client.get(reverse("admin:tenant_overview", args=[acme.pk])).status_code == 403

@@ -13,10 +13,10 @@ from tenants import audit
 from tenants.admin.words import changes_in_words
 from tenants.models import AuditEntry, Tenant, User
 from tenants.principal import Principal
-from tests.admin.conftest import confirm_password
 from tests.archive.conftest import History
-from tests.billing.conftest import priced_model
-from tests.billing.test_charge_api import body
+from tests.books import body
+from tests.callers import confirm_password
+from tests.catalog import priced_model
 
 CHARGES = "admin:billing_charge_changelist"
 OWN = "admin:billing_charge_own_list"

@@ -15,13 +15,13 @@ from billing.catalog.usage import UsageRequest
 from billing.ledger.models import Charge, LedgerEntry
 from tenants.models import User
 from tenants.principal import Principal
-from tests.admin.conftest import confirm_password
-from tests.billing.conftest import priced_model
+from tests.callers import confirm_password
+from tests.catalog import priced_model
 from waule.core.errors import InvalidState
 
 
 @pytest.fixture
-def flash(db):
+def flash_by_size(db):
     model = priced_model("flash", base=15, billing_type="PER_IMAGE")
     BillingPrice.objects.create(rule=BillingRule.objects.get(), dimension="resolution", value="2K", credits=30)
     return model
@@ -31,8 +31,8 @@ def simulate(client, **values):
     return client.get(reverse("admin:billing_simulator"), values)
 
 
-def test_a_price_builds_up_step_by_step(admin_client, flash):
-    page = simulate(admin_client, model=str(flash.id), quantity="3", resolution="2K")
+def test_a_price_builds_up_step_by_step(admin_client, flash_by_size):
+    page = simulate(admin_client, model=str(flash_by_size.id), quantity="3", resolution="2K")
     assert page.context["steps"] == [
         ("30 credits per image at 2K.", "30"),
         ("Times the quantity of 3.", "90"),
@@ -42,22 +42,22 @@ def test_a_price_builds_up_step_by_step(admin_client, flash):
     assert (
         "每张图片"
         in admin_client.get(
-            reverse("admin:billing_simulator"), {"model": str(flash.id)}, headers={"Accept-Language": "zh-hans"}
+            reverse("admin:billing_simulator"), {"model": str(flash_by_size.id)}, headers={"Accept-Language": "zh-hans"}
         ).text
     )
     assert not Charge.objects.exists()
 
 
-def test_it_says_why_not(admin_client, flash, birch):
-    assert "No price covers the resolution" in simulate(admin_client, model=str(flash.id), resolution="8K").text
-    page = simulate(admin_client, model=str(flash.id), tenant="Birch")
+def test_it_says_why_not(admin_client, flash_by_size, birch):
+    assert "No price covers the resolution" in simulate(admin_client, model=str(flash_by_size.id), resolution="8K").text
+    page = simulate(admin_client, model=str(flash_by_size.id), tenant="Birch")
     assert "15 credits" in page.text
     assert "0 credits can be spent" in page.context["rejection"] or "15" in page.context["rejection"]
-    assert simulate(admin_client, model=str(flash.id), tenant="nobody").context["rejection"]
-    assert simulate(admin_client, model=str(flash.id), username="nobody").context["rejection"]
+    assert simulate(admin_client, model=str(flash_by_size.id), tenant="nobody").context["rejection"]
+    assert simulate(admin_client, model=str(flash_by_size.id), username="nobody").context["rejection"]
     assert simulate(admin_client, quantity="2").context["rejection"]
     assert simulate(admin_client, model="no-such-model").context["form"].errors
-    assert simulate(admin_client, model=str(flash.id), duration="-1").context["form"].errors
+    assert simulate(admin_client, model=str(flash_by_size.id), duration="-1").context["form"].errors
 
 
 def test_both_take_a_permission(client, db):
@@ -68,7 +68,7 @@ def test_both_take_a_permission(client, db):
 
 
 @pytest.fixture
-def dearer(flash, acme):
+def dearer(flash_by_size, acme):
     """A draft in which a picture costs 20 instead of 15; Acme has bought two."""
     for _number in range(2):
         services.charge(target=Principal("tenant", str(acme.id)), use=UsageRequest(model="flash"), actor="test")
@@ -98,7 +98,7 @@ def test_a_draft_is_rehearsed_then_published(admin_client, dearer):
     assert LedgerEntry.objects.count() == entries
 
 
-def test_a_rehearsal_says_which_models_would_not_be_made(admin_client, flash):
+def test_a_rehearsal_says_which_models_would_not_be_made(admin_client, flash_by_size):
     provider_lists.keep("gemini", {"gemini-3-pro-image": "2027-01-31"})
     models = [
         {"modelId": name, "provider": provider, "type": "IMAGE_GENERATION"} | more

@@ -11,7 +11,8 @@ from billing.catalog.models import AIModel, BillingRule, LevelConfig
 from billing.ledger.models import Charge, LedgerEntry
 from storage.models import OssConfig
 from tenants.models import ApiKey, AuditEntry, User
-from tests.admin.conftest import BUCKET_SECRET, confirm_password
+from tests.admin.conftest import BUCKET_SECRET
+from tests.callers import confirm_password
 
 KEY = "6f9619ff-8b86-d011-b42d-00cf4fc964ff"
 MONEY = {
@@ -147,7 +148,7 @@ def test_publishing_a_draft_asks_for_it(admin_client):
 
 def test_the_second_factor_is_asked_for_where_there_is_one(admin_client, root, history):
     from tenants.models import AuthenticatorDevice
-    from tests.admin.test_login import code_of
+    from tests.admin.second_factor import code_of
 
     device = AuthenticatorDevice.objects.create(user=root)
     assert list(devices_for_user(root)) == [device]
@@ -155,11 +156,11 @@ def test_the_second_factor_is_asked_for_where_there_is_one(admin_client, root, h
     admin_client.post(reverse("admin:second_factor"), {"code": code_of(device)})
     confirm_password(admin_client, seconds_ago=301)
     AuthenticatorDevice.objects.update(last_t=-1)
-    assert admin_client.post(page, {"password": "correct horse battery"}).status_code == 200
-    assert admin_client.post(page, {"password": "correct horse battery", "code": "000000"}).status_code == 200
+    assert admin_client.post(page, {"password": "root-password"}).status_code == 200
+    assert admin_client.post(page, {"password": "root-password", "code": "000000"}).status_code == 200
     assert AuditEntry.objects.get(action="login.failed").reason == "second factor"
     AuthenticatorDevice.objects.update(throttling_failure_count=0)
     assert admin_client.post(page, {"password": "wrong", "code": code_of(device)}).status_code == 200
-    assert admin_client.post(page, {"password": "correct horse battery", "code": code_of(device)}).status_code == 302
+    assert admin_client.post(page, {"password": "root-password", "code": code_of(device)}).status_code == 302
     account = history.accounts.get(mode="live")
     assert admin_client.get(reverse("admin:billing_grant", args=[account.pk])).status_code == 200

@@ -10,7 +10,7 @@ from billing.redemption.models import RedemptionBatch, RedemptionCode
 from billing.redemption.services import redeem
 from tenants.models import AuditEntry, Tenant, User
 from tenants.principal import Principal
-from tests.admin.conftest import confirm_password
+from tests.callers import confirm_password
 
 ADD = "admin:billing_redemptionbatch_add"
 CODE = re.compile(r"(?:[0-9A-HJKMNP-TV-Z]{5}-){3}[0-9A-HJKMNP-TV-Z]{5}")

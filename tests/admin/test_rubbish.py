@@ -12,7 +12,7 @@ from django.urls import reverse
 from unfold.contrib.filters.admin import AutocompleteSelectFilter
 
 from tenants.models import ApiKey, Tenant, User
-from tests.admin.test_lookups import LISTED, address
+from tests.admin.pages import LISTED, address
 
 VALUES = (
     *(

@@ -19,7 +19,7 @@ from billing.catalog.models import AIModel
 from storage.models import OssConfig
 from tenants.models import ApiKey, AuthenticatorDevice, Tenant, User
 from tenants.webhooks.models import OutboxMessage, Webhook
-from tests.admin.conftest import confirm_password
+from tests.callers import confirm_password
 from waule.core.crypto.encryption import EncryptedTextField, keyed_hash
 from waule.core.crypto.rotation import encrypted_columns
 
@@ -90,7 +90,7 @@ def addresses(rows: dict[str, Any]) -> Iterator[str]:
 
 
 @pytest.fixture
-def planted(db: None, root: User) -> dict[str, Any]:
+def planted_rows(db: None, root: User) -> dict[str, Any]:
     """Every secret is planted; the rows by the beginning of the names of their pages."""
     tenant = Tenant.objects.create(name="Acme", enabled_models=["*"])
     plant(tenant, root)
@@ -127,7 +127,7 @@ def reader(kind: str) -> User:
 
 
 @pytest.mark.parametrize("kind", [*PERMISSIONS, "operator", "finance", "auditor", "superuser"])
-def test_no_address_of_the_admin_shows_a_secret(client, planted, kind):
+def test_no_address_of_the_admin_shows_a_secret(client, planted_rows, kind):
     user = reader(kind)
     AuthenticatorDevice.objects.filter(user=user).update(confirmed=False)  # else every page asks for its code first
     client.force_login(user)
@@ -138,7 +138,7 @@ def test_no_address_of_the_admin_shows_a_secret(client, planted, kind):
         for field in fields
     }
     seen, leaks = 0, []
-    for address in addresses(planted):
+    for address in addresses(planted_rows):
         answer = client.get(address)
         assert answer.status_code in (200, 302, 400, 403, 404, 405), address
         seen += answer.status_code == 200
@@ -148,7 +148,7 @@ def test_no_address_of_the_admin_shows_a_secret(client, planted, kind):
     assert seen >= (60 if kind in ("superuser", "all", "view only") else 2), seen
 
 
-def test_no_row_says_one_of_itself(planted):
+def test_no_row_says_one_of_itself(planted_rows):
     for model, fields in sealed().items():
         row = model._default_manager.filter(pk=model._default_manager.order_by("-pk").values("pk")[:1]).get()
         told = f"{row} {row!r} {row.__dict__} {vars(row)}"
@@ -157,7 +157,7 @@ def test_no_row_says_one_of_itself(planted):
             assert secret_of(model, field.name) not in told, field
 
 
-def test_a_page_of_a_new_model_is_hidden_by_itself(admin_client, planted, root, rf):
+def test_a_page_of_a_new_model_is_hidden_by_itself(admin_client, planted_rows, root, rf):
     """Nothing but the field: no form, list or display of ours knows of it."""
     plain = type("PlainAdmin", (admin.ModelAdmin,), {"list_display": ("tenant", "access_key_secret"), "fields": None})
     page = plain(OssConfig, admin.site)

@@ -18,14 +18,9 @@ from billing.ledger.models import Account, Charge
 from tenants.models import Tenant, User
 from tenants.principal import Principal
 from tenants.services import create_api_key
-from tests.billing.conftest import priced_model
+from tests.admin.pages import address
 from waule.core.db import part_search
 from waule.core.ids import uuid7
-
-
-@pytest.fixture
-def flash(db):
-    return priced_model("flash", base=15)
 
 
 def found(client, term: str) -> list[tuple[str, str]]:
@@ -38,10 +33,6 @@ def make(owner, model, prompt="a whale", **more) -> Generation:
     return Generation.objects.create(type="image", tenant=owner, model=model, prompt=prompt, state="succeeded", **more)
 
 
-def address(row) -> str:
-    return reverse(f"admin:{row._meta.app_label}_{row._meta.model_name}_change", args=[row.pk])
-
-
 def address_of_charge(pk) -> str:
     return reverse("admin:billing_charge_change", args=[pk])
 
@@ -51,7 +42,7 @@ def parts_of(text: str) -> list[str]:
     return [text[start : start + 8] for start in range(len(text) - 7)] + [text[3:20], text[-12:], text]
 
 
-def test_a_charge_is_found_by_any_part_of_its_id(admin_client, flash, acme):
+def test_a_charge_is_found_by_any_part_of_its_id(admin_client, flash_at_15, acme):
     account = Account.objects.get(tenant=acme, mode="live")
     for _number in range(20):
         Charge.objects.create(account=account, credits=1, created_at=timezone.now())
@@ -64,21 +55,21 @@ def test_a_charge_is_found_by_any_part_of_its_id(admin_client, flash, acme):
     assert found(admin_client, "0123456789abcdef" * 2) == []
 
 
-def test_a_generation_is_found_by_parts_of_all_its_ids(admin_client, flash, acme):
+def test_a_generation_is_found_by_parts_of_all_its_ids(admin_client, flash_at_15, acme):
     for _number in range(20):
-        make(acme, flash, request_id=f"req_{uuid.uuid4()}", upstream_id=f"task-{uuid.uuid4()}")
-    row = make(acme, flash, request_id="req_7f3A-91bc.0042", upstream_id="models/veo/operations/Zx81_q%p-77.abc")
+        make(acme, flash_at_15, request_id=f"req_{uuid.uuid4()}", upstream_id=f"task-{uuid.uuid4()}")
+    row = make(acme, flash_at_15, request_id="req_7f3A-91bc.0042", upstream_id="models/veo/operations/Zx81_q%p-77.abc")
     for text in (str(row.pk), row.request_id, row.upstream_id):
         for part in parts_of(text):
             if len(part_search.normalized(part)) >= part_search.SHORTEST:
-                assert ("a whale", address(row)) in found(admin_client, part), part
+                assert ("a whale", address(type(row), "change", row.pk)) in found(admin_client, part), part
     assert found(admin_client, "req\\_7f3A") == found(admin_client, "req%7f3A9") == []  # no wildcards
 
 
-def test_prompts_are_found_by_words(admin_client, flash, acme):
-    english = make(acme, flash, "A lighthouse on a basalt cliff, long exposure")
-    chinese = make(acme, flash, "水墨画：江南小桥流水人家，细雨")
-    mixed = make(acme, flash, "赛博朋克 neon Cat，霓虹灯")
+def test_prompts_are_found_by_words(admin_client, flash_at_15, acme):
+    english = make(acme, flash_at_15, "A lighthouse on a basalt cliff, long exposure")
+    chinese = make(acme, flash_at_15, "水墨画：江南小桥流水人家，细雨")
+    mixed = make(acme, flash_at_15, "赛博朋克 neon Cat，霓虹灯")
     for term, row in (
         ("lighthouse", english),
         ("EXPOSURE cliff", english),
@@ -87,15 +78,15 @@ def test_prompts_are_found_by_words(admin_client, flash, acme):
         ("neon 霓虹", mixed),
         ("cat", mixed),
     ):
-        assert [link for _title, link in found(admin_client, term)] == [address(row)], term
+        assert [link for _title, link in found(admin_client, term)] == [address(type(row), "change", row.pk)], term
     assert found(admin_client, "lighthouse neon") == []
     assert found(admin_client, "100%_") == []
 
 
-def test_prompts_are_found_beyond_the_newest(admin_client, flash, acme, monkeypatch):
-    old = make(acme, flash, "an albatross")
+def test_prompts_are_found_beyond_the_newest(admin_client, flash_at_15, acme, monkeypatch):
+    old = make(acme, flash_at_15, "an albatross")
     for _number in range(5):
-        make(acme, flash, "a whale")
+        make(acme, flash_at_15, "a whale")
     monkeypatch.setattr("waule.site.search.NEWEST_PROMPTS", 2)
     assert [link for _title, link in found(admin_client, "albatross")] == [address(old)]
     assert len(found(admin_client, "whale")) == 5
@@ -123,8 +114,8 @@ def test_a_request_of_the_audit_log_is_found(admin_client, acme):
     ]
 
 
-def test_a_reader_sees_what_they_may_view(client, flash, acme):
-    make(acme, flash, "an Acme whale")
+def test_a_reader_sees_what_they_may_view(client, flash_at_15, acme):
+    make(acme, flash_at_15, "an Acme whale")
     staff = User.objects.create_user("staff", is_staff=True)
     client.force_login(staff)
     assert found(client, "acme") == []
@@ -138,29 +129,29 @@ def test_a_reader_sees_what_they_may_view(client, flash, acme):
     assert found(client, "acme") == []  # nothing was kept
 
 
-def test_strange_terms_are_answered(admin_client, flash, acme):
-    make(acme, flash)
+def test_strange_terms_are_answered(admin_client, flash_at_15, acme):
+    make(acme, flash_at_15)
     for term in ("", " ", "a", "\x00" * 9, "%" * 300, "\\" * 20, "'; DROP TABLE x; --", "𝔘𝔫𝔦𝔠𝔬𝔡𝔢 𝔴𝔬𝔯𝔡𝔰", "……………………", "。，！"):
         assert found(admin_client, term) == []
     assert admin_client.get(reverse("admin:search"), {"s": "acme", "page": "x"}).status_code == 200
 
 
-def test_texts_from_outside_are_escaped(admin_client, flash, acme):
-    make(acme, flash, "<script>alert('planted')</script>")
+def test_texts_from_outside_are_escaped(admin_client, flash_at_15, acme):
+    make(acme, flash_at_15, "<script>alert('planted')</script>")
     assert "<script>alert" not in admin_client.get(reverse("admin:search"), {"s": "planted"}).text
 
 
-def test_it_asks_no_more_for_more_rows(admin_client, flash, acme):
+def test_it_asks_no_more_for_more_rows(admin_client, flash_at_15, acme):
     def queries(term: str) -> int:
         with CaptureQueriesContext(connection) as asked:
             found(admin_client, term)
         return len([query for query in asked if "SAVEPOINT" not in query["sql"] and "statement_timeout" not in query["sql"]])
 
-    row = make(acme, flash)
+    row = make(acme, flash_at_15)
     Tenant.objects.create(name="whale")
     few = queries(str(row.pk)), queries("whale")
     for number in range(30):
-        make(acme, flash)
+        make(acme, flash_at_15)
         Tenant.objects.create(name=f"whale {number}")
     many = queries(str(row.pk)), queries("whale")
     assert many[0] <= few[0] <= 24
@@ -168,10 +159,10 @@ def test_it_asks_no_more_for_more_rows(admin_client, flash, acme):
 
 
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="an index of PostgreSQL")
-def test_the_indexes_are_used(flash, acme):
+def test_the_indexes_are_used(flash_at_15, acme):
     account, now = Account.objects.get(tenant=acme, mode="live"), timezone.now()
     Charge.objects.bulk_create(Charge(account=account, credits=1, created_at=now) for _number in range(2000))
-    about = {"type": "image", "tenant": acme, "model": flash, "prompt": "a whale", "state": "succeeded"}
+    about = {"type": "image", "tenant": acme, "model": flash_at_15, "prompt": "a whale", "state": "succeeded"}
     Generation.objects.bulk_create(Generation(**about, request_id=str(uuid.uuid4())) for _number in range(2000))
     charge, generation = "billing_charge", "aiservices_generation"
     asked = [
@@ -205,6 +196,6 @@ def test_what_takes_too_long_is_said(admin_client, acme, monkeypatch):
         other.rollback()
 
 
-def test_pending_pieces_are_merged(db, flash, acme):
-    make(acme, flash)
+def test_pending_pieces_are_merged(db, flash_at_15, acme):
+    make(acme, flash_at_15)
     part_search.merge_pending("billing_charge_pieces", "aiservices_gen_search")

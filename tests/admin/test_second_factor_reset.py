@@ -6,8 +6,7 @@ import pytest
 from django.urls import reverse
 
 from tenants.models import AuditEntry, AuthenticatorDevice, User
-from tests.admin.conftest import confirm_password
-from tests.admin.test_staff_rights import people  # noqa: F401  (a fixture)
+from tests.callers import confirm_password
 
 REASON = {"reason": "Called back on the number we have"}
 
@@ -17,7 +16,7 @@ def page(user: User) -> str:
 
 
 @pytest.fixture
-def everybody(people):  # noqa: F811
+def everybody(people):
     people["queen"] = User.objects.create_superuser("queen", password="correct horse battery")
     for user in people.values():
         AuthenticatorDevice.objects.create(user=user, name="phone")

@@ -14,28 +14,15 @@ from billing.ledger.models import Account, Charge, Hold
 from billing.services import hold, mark_unknown
 from tenants.models import AuditEntry, User
 from tenants.principal import Principal
-from tests.admin.conftest import confirm_password
-from tests.billing.conftest import priced_model
+from tests.aiservices.unknown_outcomes import an_unknown
+from tests.callers import confirm_password
 
 REASON = "Seen in the provider's console"
 
 
 @pytest.fixture
 def unknown(acme) -> Generation:
-    """A picture for 15 credits of which nobody knows whether it was made."""
-    model = priced_model(base=15)
-    held = hold(target=Principal("tenant", str(acme.pk)), use=UsageRequest(model="flash"), actor="test").hold
-    mark_unknown(hold_id=str(held.id), actor="test")
-    return Generation.objects.create(
-        type="image",
-        tenant=acme,
-        model=model,
-        prompt="a whale",
-        state="unknown",
-        outcome="unknown",
-        hold_id=held.id,
-        route="gemini",
-    )
+    return an_unknown(acme)
 
 
 def address(generation: Generation, how: str) -> str:
@@ -94,7 +81,7 @@ def test_unknown_outcomes_are_a_list_of_their_own(admin_client, unknown):
 def test_two_operators_at_once_make_one_ending(cloned_db, unknown):
     """Each round another outcome: one operator ends it, the other is told."""
     staff = [User.objects.create_superuser(f"root{number}") for number in range(4)]
-    target, use = Principal("tenant", str(unknown.tenant_id)), UsageRequest(model="flash")
+    target, use = Principal("tenant", str(unknown.tenant_id)), UsageRequest(model=unknown.model.model_id)
     outcomes = [unknown]
     for _round in range(4):
         held = hold(target=target, use=use, actor="test").hold

@@ -10,35 +10,9 @@ from django.urls import reverse
 from billing.ledger.models import Kind
 from billing.services import grant
 from storage.models import StorageUsage
-from tenants.models import AuditEntry, Level, Tenant, User
+from tenants.models import AuditEntry, Tenant, User
 from tenants.principal import Principal
-
-PASSWORD = "correct horse battery"
-GROUPS = ("operator", "finance", "auditor")
-# Every permission that has to do with people, given one by one: none of them lets anyone past the rule.
-RIGHTS = ("change_user", "add_user", "delete_user", "change_group", "add_group", "delete_group", "change_permission")
-
-
-def staff(name: str, *groups: str) -> User:
-    user = User.objects.create_user(name, password=PASSWORD, is_staff=True)
-    user.groups.set(Group.objects.filter(name__in=groups))
-    return user
-
-
-@pytest.fixture
-def people(db) -> dict[str, User]:
-    """One of each kind, and an operator who has been given every right about people besides."""
-    everybody = {name: staff(name, name) for name in GROUPS}
-    everybody["root"] = User.objects.create_superuser("root", password=PASSWORD)
-    everybody["bare"] = staff("bare")
-    everybody["ruler"] = staff("ruler", "operator")
-    everybody["ruler"].user_permissions.set(Permission.objects.filter(codename__in=RIGHTS))
-    everybody["boss"] = User.objects.create_user("boss", password=PASSWORD, level=Level.ADMIN)
-    everybody["insider"] = User.objects.create_user("insider", password=PASSWORD, level=Level.INTERNAL)
-    everybody["sleeper"] = User.objects.create_user("sleeper", password=PASSWORD)
-    everybody["sleeper"].groups.set(Group.objects.filter(name="finance"))
-    everybody["alice"] = User.objects.create_user("alice", password=PASSWORD)
-    return everybody
+from tests.admin.conftest import STAFF_PASSWORD
 
 
 def form_of(user: User, **changes: str) -> dict[str, str]:
@@ -137,8 +111,8 @@ def test_ones_own_password_takes_the_old_one_and_is_noted(client, people):
     page = reverse("admin:password_change")
     form = {"new_password1": "a new long password", "new_password2": "a new long password"}
     assert client.post(page, form | {"old_password": "wrong"}).status_code == 200
-    assert User.objects.get(username="operator").check_password(PASSWORD)
-    assert client.post(page, form | {"old_password": PASSWORD}).status_code == 302
+    assert User.objects.get(username="operator").check_password(STAFF_PASSWORD)
+    assert client.post(page, form | {"old_password": STAFF_PASSWORD}).status_code == 302
     note = AuditEntry.objects.get(action="user.password")
     assert (note.actor, note.target_name) == ("admin:operator", "operator")
 
@@ -156,7 +130,7 @@ def test_logins_and_failed_ones_are_noted_with_the_address(client, people, caplo
     assert "198.51.100.7" in line
     assert "operator" in line
     assert "wrong" not in failed.target_name + str(failed.after)
-    client.post(login, {"username": "operator", "password": PASSWORD}, REMOTE_ADDR="198.51.100.7")
+    client.post(login, {"username": "operator", "password": STAFF_PASSWORD}, REMOTE_ADDR="198.51.100.7")
     entered = AuditEntry.objects.get(action="login")
     assert (entered.actor, entered.address, entered.after) == ("user:operator", "198.51.100.7", {"way": "session"})
 
@@ -165,12 +139,12 @@ def test_logins_for_tokens_are_noted(client, people):
     body = {"username": "alice", "password": "wrong"}
     assert client.post("/api/auth/token", body, "application/json").status_code == 401
     assert AuditEntry.objects.get(action="login.failed").target_name == "alice"
-    assert client.post("/api/auth/token", body | {"password": PASSWORD}, "application/json").status_code == 200
+    assert client.post("/api/auth/token", body | {"password": STAFF_PASSWORD}, "application/json").status_code == 200
     assert AuditEntry.objects.get(action="login").after == {"way": "token"}
 
 
 def test_superusers_and_passwords_made_by_command_are_noted(db, monkeypatch):
-    monkeypatch.setenv("DJANGO_SUPERUSER_PASSWORD", PASSWORD)
+    monkeypatch.setenv("DJANGO_SUPERUSER_PASSWORD", STAFF_PASSWORD)
     call_command("createsuperuser", "--noinput", username="chief", email="chief@example.com")
     note = AuditEntry.objects.get(action="user.create")
     assert (note.actor, note.target_name, note.after["is_superuser"]) == ("command", "chief", True)

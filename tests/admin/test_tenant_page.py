@@ -18,7 +18,7 @@ from billing.ledger.models import Account, LedgerEntry
 from tenants.models import Tenant, User
 from tenants.services import create_api_key
 from tests.admin.conftest import make_history
-from tests.conftest import give
+from tests.books import give
 
 TABS = ("general", "credits", "keys", "models", "storage", "statement")
 

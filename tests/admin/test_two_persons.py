@@ -13,15 +13,15 @@ from aiservices.generations.models import Generation
 from aiservices.periodic_tasks import IN_DATABASE
 from billing.approvals.models import ApprovalRequest
 from billing.approvals.services import EXPIRES_AFTER, LEFT_AFTER, execute, look_after
-from billing.catalog.models import AIModel
 from billing.catalog.usage import UsageRequest
 from billing.ledger.models import Account, Charge, LedgerEntry, Refund
 from billing.redemption.models import RedemptionBatch, RedemptionCode
-from billing.services import charge, hold, mark_unknown
+from billing.services import charge
 from tenants.models import AuditEntry, User
 from tenants.principal import Principal
-from tests.admin.conftest import confirm_password
-from tests.billing.conftest import priced_model
+from tests.aiservices.unknown_outcomes import an_unknown
+from tests.callers import confirm_password
+from tests.catalog import priced_model
 
 State = ApprovalRequest.State
 KEY = re.compile(r'name="idempotency_key" value="([^"]+)"')
@@ -65,16 +65,6 @@ def paid(acme):
     priced_model(base=300)
     made = charge(target=Principal("tenant", str(acme.pk)), use=UsageRequest(model="flash"), actor="test").charge
     return Charge.objects.get(id=made.id)
-
-
-def unknown(acme, credits: int = 300) -> Generation:
-    """A picture for so many credits of which nobody knows whether it was made."""
-    model = AIModel.objects.first() or priced_model(base=credits)
-    held = hold(target=Principal("tenant", str(acme.pk)), use=UsageRequest(model=model.model_id), actor="test").hold
-    mark_unknown(hold_id=str(held.id), actor="test")
-    return Generation.objects.create(
-        type="image", tenant=acme, model=model, prompt="x", state="unknown", outcome="unknown", hold_id=held.id, route="gemini"
-    )
 
 
 def send(client: Client, page: str, **fields):
@@ -168,7 +158,7 @@ def test_a_refund(ann, bob, paid):
 
 @pytest.mark.parametrize(("how", "state", "left"), [("worked", "succeeded", (700, 0)), ("failed", "failed", (1000, 0))])
 def test_a_settlement(ann, bob, acme, account, how, state, left):
-    row = unknown(acme)
+    row = an_unknown(acme, credits=300)
     page = reverse("admin:aiservices_generation_settle", args=[row.pk, how])
     shown = ann.get(page).text
     assert "Ask for approval" in shown and "a second person with the same right" in shown
@@ -184,7 +174,7 @@ def test_a_settlement(ann, bob, acme, account, how, state, left):
 
 
 def test_many_settlements_count_together(ann, bob, acme, account):
-    rows = [unknown(acme, 60) for _each in range(2)]
+    rows = [an_unknown(acme, credits=60) for _each in range(2)]
     session = ann.session
     session["settle_selected"] = [str(row.pk) for row in rows]
     session.save()

@@ -10,6 +10,8 @@ from aiservices.credentials.models import GeminiKey, SoraToken
 from waule.core.crypto.encryption import keyed_hash, mask
 from waule.core.ids import uuid7
 
+KEYS = ["AIzaPlanted-key-number-one-00000001", "AIzaPlanted-key-number-two-00000002"]
+
 
 def key(name: str = "", **fields: Any) -> GeminiKey:
     """A Gemini key of our own that has worked, with a secret that is its own."""

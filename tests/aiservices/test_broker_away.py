@@ -13,8 +13,8 @@ from billing.catalog.models import AIModel
 from billing.monitoring.models import Alert
 from tenants.models import Tenant
 from tenants.services import create_api_key
-from tests.aiservices.test_video_jobs import eventually
 from tests.live import LiveWaule, free_port
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.once  # the database makes no difference
 

@@ -16,7 +16,6 @@ from billing.catalog.current import current_catalog
 from billing.catalog.file.versions import changes_of
 from billing.catalog.models import AIModel, BillingRule, CatalogVersion, LevelConfig
 from tenants.models import AuditEntry
-from tests.admin.conftest import confirm_password
 
 pytestmark = pytest.mark.django_db
 
@@ -24,18 +23,11 @@ DEMO = (Path(catalog_file.__file__).parents[1] / "demo_catalog.yaml").read_bytes
 
 
 @pytest.fixture(autouse=True)
-def demo(db: None) -> None:
+def demo_alone(db: None) -> None:
+    """The demonstration catalog, and no model or level besides."""
     LevelConfig.objects.all().delete()
     AIModel.objects.all().delete()
     catalog_file.apply(catalog_file.parse(DEMO), actor="command", source="demo.yaml")
-
-
-@pytest.fixture
-def staff(root: Any) -> Client:
-    client = Client()
-    client.force_login(root)
-    confirm_password(client)
-    return client
 
 
 def newest() -> CatalogVersion:

@@ -12,8 +12,8 @@ from billing.catalog.models import AIModel
 from tenants.models import Tenant
 from tenants.services import create_api_key
 from tests.aiservices.engines import engine, forget_messages
-from tests.aiservices.test_video_jobs import eventually
 from tests.live import LiveWaule
+from tests.waiting import eventually
 
 
 @pytest.fixture(params=["redis", "rabbitmq"])

@@ -13,15 +13,18 @@ from aiservices.generations.services import cancel, settle_unknown
 from aiservices.generations.settlement import double_charges
 from billing import services as ledger
 from billing.catalog.models import AIModel, LevelConfig
-from billing.ledger.models import Account, Charge, Hold, LedgerEntry, Refund
+from billing.ledger.models import Charge, Hold, LedgerEntry, Refund
 from billing.monitoring import alerts
 from billing.reconciliation.checks import reconcile
 from tenants.models import Tenant, User
 from tenants.webhooks.models import OutboxMessage
-from tests.aiservices.conftest import Api, api_of_tenant, api_of_user, image_model, usage
-from tests.aiservices.test_gateway_mode import Gateway
-from tests.conftest import Internal
+from tests.aiservices.conftest import usage
+from tests.at_once import at_once
+from tests.books import balance_and_held
+from tests.callers import Api, Internal, api_of_user
+from tests.catalog import image_model
 from tests.live import Database
+from tests.upstreams.gateway import Gateway
 
 IMAGES = "/v1/images/generations"
 CHARGE, BATCH = "/internal/billing/charge", "/internal/billing/charges/batch"
@@ -30,24 +33,14 @@ Answer = tuple[int, Any]
 
 
 @pytest.fixture
-def gateway(cloned_db: Database, settings: Any) -> Iterator[Gateway]:
+def gateway(cloned_db: Database, settings: Any, banana: AIModel) -> Iterator[Gateway]:
+    """A gateway of the test's own, to which this process sends."""
     made = Gateway()
     settings.AI_SERVICE_MODE, settings.WAULEAPI_URL, settings.GATEWAY_BILLING = "gateway", made.url, "auto"
     settings.OUTBOUND_ALLOW = ["127.0.0.1"]
     settings.ALERT_WEBHOOK_URL = "http://127.0.0.1:9/hook"
     yield made
-    made.server.shutdown()
-    made.server.server_close()
-
-
-@pytest.fixture
-def banana(any_database: None) -> AIModel:
-    return image_model("banana", provider="gemini", prices={"2K": 30})
-
-
-@pytest.fixture
-def as_acme(gateway: Gateway, acme: Tenant, banana: AIModel) -> Api:
-    return api_of_tenant(acme)
+    made.stop()
 
 
 def in_a_thread(call: Callable[[], Any]) -> Any:
@@ -80,11 +73,6 @@ class Callbacks(list[Answer]):
         key = headers["Idempotency-Key"] if self.key == "ours" else self.key
         self.extend(charge(self.target, key, **self.use) for _number in range(self.times))
         return self.then
-
-
-def balance_and_held(owner: Tenant | User) -> tuple[int, int]:
-    account = Account.objects.get(**({"tenant": owner, "mode": "live"} if isinstance(owner, Tenant) else {"user": owner}))
-    return account.balance, account.held
 
 
 def picture(api: Api, **more: Any) -> Answer:
@@ -309,17 +297,6 @@ def test_callback_alone_charges_and_the_first_gift_is_told(gateway: Gateway, acm
 
 
 # --- races ---------------------------------------------------------------------------------------------------------
-
-
-def at_once(count: int, call: Callable[[int], Any]) -> list[Any]:
-    def run(number: int) -> Any:
-        try:
-            return call(number)
-        finally:
-            connection.close()
-
-    with ThreadPoolExecutor(count) as threads:
-        return list(threads.map(run, range(count)))
 
 
 def asked_and_held(acme: Tenant, gateway: Gateway, api: Api) -> Generation:

@@ -1,124 +1,44 @@
 """AI_SERVICE_MODE=gateway: a gateway that really answers, fails, stalls, and calls back to charge."""
 
-import io
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 from django.conf import settings
-from PIL import Image
 
 from aiservices.errors import TaskOver
 from aiservices.generations import services as generations
 from aiservices.generations.models import Generation
 from billing.budgets.models import Budget
 from billing.catalog.models import AIModel, BillingPrice, BillingRule, LevelConfig
-from billing.ledger.models import Account, Charge, Hold
+from billing.ledger.models import Charge, Hold
 from tenants.models import Mode, Tenant, User
 from tenants.services import create_api_key
-from tests.aiservices.conftest import api_of_user, image_model, usage, video_model
+from tests.aiservices.conftest import usage
+from tests.books import balance_and_held
+from tests.callers import api_of_user, bearer
+from tests.catalog import image_model, video_model
 from tests.live import LiveWaule
+from tests.upstreams.gateway import Gateway, a_picture
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.once  # the database makes no difference
 
 IMAGES = "/v1/images/generations"
 
 
-def a_picture() -> bytes:
-    file = io.BytesIO()
-    Image.new("RGB", (8, 8), "red").save(file, "PNG")
-    return file.getvalue()
-
-
-class Gateway:
-    """A gateway on loopback: `answer` says what it does with a request; what came is in `asked`."""
-
-    def __init__(self) -> None:
-        self.asked: list[tuple[dict[str, str], dict[str, Any]]] = []
-        self.answer: Callable[[dict[str, str], dict[str, Any]], tuple[int, Any]] = lambda headers, body: (500, {})
-        gateway = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                if self.path.startswith("/picture"):
-                    self.reply(200, a_picture(), "image/png")
-                elif self.path.startswith("/moved"):
-                    self.send_response(302)
-                    self.send_header("Location", "/picture")
-                    self.end_headers()
-                else:
-                    self.reply(404, b"gone", "text/plain")
-
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                headers = dict(self.headers)
-                gateway.asked.append((headers, body))
-                status, answer = gateway.answer(headers, body)
-                if status:
-                    self.reply(status, json.dumps(answer).encode(), "application/json")
-                else:
-                    self.close_connection = True
-
-            def reply(self, status: int, data: bytes, content_type: str) -> None:
-                self.send_response(status)
-                self.send_header("Content-Type", content_type)
-                self.send_header("Content-Length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
-
-            def log_message(self, *arguments: Any) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
-
-    def pictures(self, *paths: str) -> tuple[int, Any]:
-        return 200, {"created": 1, "data": [{"url": f"{self.url}{path}"} for path in paths]}
-
-
-@pytest.fixture
-def gateway(live_waule: LiveWaule) -> Iterator[Gateway]:
-    made = Gateway()
-    live_waule.environ |= {
-        "AI_SERVICE_MODE": "gateway",
-        "GATEWAY_BILLING": "callback",
-        "WAULEAPI_URL": made.url,
-        "OUTBOUND_ALLOW": "127.0.0.1",
-        "UPSTREAM_READ_SECONDS": "2",
-        "UPSTREAM_TOTAL_SECONDS": "2",
-    }
-    yield made
-    made.server.shutdown()
-    made.server.server_close()
-
-
-@pytest.fixture
-def banana(any_database: None) -> AIModel:
-    return image_model("banana", provider="gemini")
-
-
 @pytest.fixture
 def headers(acme: Tenant) -> dict[str, str]:
-    key = create_api_key(tenant=acme, mode=Mode.LIVE, actor="test")[1]
-    return {"Authorization": f"Bearer {key}"}
+    return bearer(acme)
 
 
 @pytest.fixture
-def local(live_waule: LiveWaule, gateway: Gateway) -> Gateway:
+def local(live_waule: LiveWaule, live_gateway: Gateway) -> Gateway:
     live_waule.environ["GATEWAY_BILLING"] = "local"
-    return gateway
-
-
-def balance(owner: Tenant | User) -> tuple[int, int]:
-    account = Account.objects.get(**({"tenant": owner, "mode": "live"} if isinstance(owner, Tenant) else {"user": owner}))
-    return account.balance, account.held
+    return live_gateway
 
 
 def calling_back(waule: LiveWaule, gateway: Gateway, then: tuple[int, Any], **use: Any) -> Any:
@@ -138,25 +58,25 @@ def calling_back(waule: LiveWaule, gateway: Gateway, then: tuple[int, Any], **us
 
 
 def test_the_gateway_charges_and_its_picture_is_kept_here(
-    live_waule: LiveWaule, gateway: Gateway, acme: Tenant, banana: AIModel, headers: dict[str, str]
+    live_waule: LiveWaule, live_gateway: Gateway, acme: Tenant, banana: AIModel, headers: dict[str, str]
 ) -> None:
-    gateway.answer = calling_back(live_waule, gateway, gateway.pictures("/picture"))
+    live_gateway.answer = calling_back(live_waule, live_gateway, live_gateway.pictures("/picture"))
     answer = live_waule.post(IMAGES, {"model": "banana", "prompt": "x", "size": "1K"}, headers=headers)
     assert (answer.status_code, answer.json()["usage"]) == (200, usage(15))
-    sent_headers, sent = gateway.asked[0]
+    sent_headers, sent = live_gateway.asked[0]
     row = Generation.objects.get()
     assert sent == {"model": "banana", "prompt": "x", "size": "1:1", "image_size": "1K", "n": 1}
     assert sent_headers["Idempotency-Key"] == str(row.id)
     assert sent_headers["X-Tenant-Id"] == str(acme.pk)
     assert live_waule.session.get(answer.json()["data"][0]["url"]).content == a_picture()
-    assert (row.charge, row.hold, balance(acme)) == (Charge.objects.get(), None, (985, 0))
+    assert (row.charge, row.hold, balance_and_held(acme)) == (Charge.objects.get(), None, (985, 0))
 
 
 def test_the_gateway_s_charge_counts_against_the_budget_of_the_key_that_asked(
-    live_waule: LiveWaule, gateway: Gateway, acme: Tenant, banana: AIModel
+    live_waule: LiveWaule, live_gateway: Gateway, acme: Tenant, banana: AIModel
 ) -> None:
     key, plaintext = create_api_key(tenant=acme, mode=Mode.LIVE, actor="test")
-    gateway.answer = calling_back(live_waule, gateway, gateway.pictures("/picture"))
+    live_gateway.answer = calling_back(live_waule, live_gateway, live_gateway.pictures("/picture"))
     Budget.objects.create(tenant=acme, api_key=key, period="day", limit_credits=20)
     headers, picture = {"Authorization": f"Bearer {plaintext}"}, {"model": "banana", "prompt": "x"}
     assert [live_waule.post(IMAGES, picture, headers=headers).status_code for _ in range(2)] == [200, 429]
@@ -164,7 +84,7 @@ def test_the_gateway_s_charge_counts_against_the_budget_of_the_key_that_asked(
 
 
 def test_a_charge_that_names_no_duration_costs_what_was_asked_for(
-    live_waule: LiveWaule, gateway: Gateway, acme: Tenant, headers: dict[str, str]
+    live_waule: LiveWaule, live_gateway: Gateway, acme: Tenant, headers: dict[str, str]
 ) -> None:
     """A chat completion carries neither duration nor resolution: the gateway cannot name them."""
     film = AIModel.objects.create(
@@ -176,39 +96,38 @@ def test_a_charge_that_names_no_duration_costs_what_was_asked_for(
     )
     rule = BillingRule.objects.create(name="film", model=film, billing_type="DURATION_RESOLUTION", base_credits=0)
     BillingPrice.objects.create(rule=rule, dimension="resolution", value="720p_10", credits=100)
-    gateway.answer = calling_back(live_waule, gateway, (400, {"error": "enough seen"}), operation="video")
+    live_gateway.answer = calling_back(live_waule, live_gateway, (400, {"error": "enough seen"}), operation="video")
     live_waule.post("/v1/videos", {"model": "film", "prompt": "x"}, headers=headers)
     worker = live_waule.run("worker")
-    while not gateway.asked:
-        time.sleep(0.02)
+    eventually(lambda: live_gateway.asked)
     worker.stop()
-    status, charged = gateway.answer.charged  # type: ignore[attr-defined]
+    status, charged = live_gateway.answer.charged  # type: ignore[attr-defined]
     assert (status, charged["creditsCharged"], charged["usageRecord"]["duration"]) == (200, 100, 10)
 
 
 def test_a_user_s_own_generation_does_not_count_against_its_limit(
-    live_waule: LiveWaule, gateway: Gateway, vera: User, banana: AIModel
+    live_waule: LiveWaule, live_gateway: Gateway, vera: User, banana: AIModel
 ) -> None:
     LevelConfig.objects.create(level="VIP", max_concurrency=1)
-    gateway.answer = calling_back(live_waule, gateway, gateway.pictures("/picture"))
+    live_gateway.answer = calling_back(live_waule, live_gateway, live_gateway.pictures("/picture"))
     headers = {"Authorization": api_of_user(vera).authorization}
     answer = live_waule.post("/api/ai/image/generate", {"modelId": "banana", "prompt": "x"}, headers=headers)
     assert (answer.status_code, answer.json()["creditsCharged"]) == (200, 15)
 
 
 def test_what_the_gateway_charged_for_a_failure_is_refunded(
-    live_waule: LiveWaule, gateway: Gateway, acme: Tenant, banana: AIModel, headers: dict[str, str]
+    live_waule: LiveWaule, live_gateway: Gateway, acme: Tenant, banana: AIModel, headers: dict[str, str]
 ) -> None:
-    gateway.answer = calling_back(live_waule, gateway, (400, {"error": "no"}))
+    live_gateway.answer = calling_back(live_waule, live_gateway, (400, {"error": "no"}))
     answer = live_waule.post(IMAGES, {"model": "banana", "prompt": "x"}, headers=headers)
     assert (answer.status_code, answer.json()["error"]["code"]) == (502, "upstream_refused")
-    assert (Charge.objects.get().state, balance(acme)) == ("refunded", (1000, 0))
+    assert (Charge.objects.get().state, balance_and_held(acme)) == ("refunded", (1000, 0))
 
 
 def test_a_charge_that_comes_after_the_failure_is_refunded_at_once(
-    live_waule: LiveWaule, gateway: Gateway, acme: Tenant, birch: Tenant, banana: AIModel, headers: dict[str, str]
+    live_waule: LiveWaule, live_gateway: Gateway, acme: Tenant, birch: Tenant, banana: AIModel, headers: dict[str, str]
 ) -> None:
-    gateway.answer = lambda headers, body: (400, {"error": "no"})
+    live_gateway.answer = lambda headers, body: (400, {"error": "no"})
     assert live_waule.post(IMAGES, {"model": "banana", "prompt": "x"}, headers=headers).status_code == 502
     key = str(Generation.objects.get().id)
     image_model("other")
@@ -218,34 +137,36 @@ def test_a_charge_that_comes_after_the_failure_is_refunded_at_once(
         assert (status, rejection["code"]) == (422, "idempotency_key_reused")
     status, charged = live_waule.internal("POST", "/internal/billing/charge", body, key=key)
     assert (status, charged["creditsCharged"], charged["balance"]) == (200, 15, 1000)
-    assert (Charge.objects.get().state, balance(acme)) == ("refunded", (1000, 0))
+    assert (Charge.objects.get().state, balance_and_held(acme)) == ("refunded", (1000, 0))
     assert live_waule.manage("reconcile").returncode == 0
 
 
 def test_a_picture_that_nobody_charged_is_delivered_and_flagged(
-    live_waule: LiveWaule, gateway: Gateway, acme: Tenant, banana: AIModel, headers: dict[str, str]
+    live_waule: LiveWaule, live_gateway: Gateway, acme: Tenant, banana: AIModel, headers: dict[str, str]
 ) -> None:
-    gateway.answer = lambda headers, body: gateway.pictures("/picture")
+    live_gateway.answer = lambda headers, body: live_gateway.pictures("/picture")
     answer = live_waule.post(IMAGES, {"model": "banana", "prompt": "x"}, headers=headers)
     assert (answer.status_code, answer.json()["usage"]) == (200, usage(0))
     assert "not_charged" in Generation.objects.get().flags
 
 
 def test_who_cannot_pay_does_not_reach_the_gateway(
-    live_waule: LiveWaule, gateway: Gateway, birch: Tenant, banana: AIModel
+    live_waule: LiveWaule, live_gateway: Gateway, birch: Tenant, banana: AIModel
 ) -> None:
     key = create_api_key(tenant=birch, mode=Mode.LIVE, actor="test")[1]
     answer = live_waule.post(IMAGES, {"model": "banana", "prompt": "x"}, headers={"Authorization": f"Bearer {key}"})
     assert answer.status_code == 402
-    assert not gateway.asked
+    assert not live_gateway.asked
     assert not Generation.objects.exists()
 
 
-def test_a_test_key_does_not_reach_the_gateway(live_waule: LiveWaule, gateway: Gateway, acme: Tenant, banana: AIModel) -> None:
+def test_a_test_key_does_not_reach_the_gateway(
+    live_waule: LiveWaule, live_gateway: Gateway, acme: Tenant, banana: AIModel
+) -> None:
     key = create_api_key(tenant=acme, mode=Mode.TEST, actor="test")[1]
     answer = live_waule.post(IMAGES, {"model": "banana", "prompt": "x"}, headers={"Authorization": f"Bearer {key}"})
     assert answer.status_code == 200
-    assert not gateway.asked
+    assert not live_gateway.asked
 
 
 # --- waule holds, then captures or releases ------------------------------------------------------------------------
@@ -259,7 +180,7 @@ def test_fewer_pictures_than_asked_are_charged_as_delivered(
     assert (answer.status_code, len(answer.json()["data"]), answer.json()["usage"]) == (200, 2, usage(30))
     row = Generation.objects.get()
     assert {"unusable_url", "fewer_than_asked"} <= set(row.flags)
-    assert balance(acme) == (970, 0)
+    assert balance_and_held(acme) == (970, 0)
 
 
 @pytest.mark.parametrize(
@@ -287,7 +208,7 @@ def test_a_definite_failure_gives_back_and_frees_the_key(
     sent = {"model": "banana", "prompt": "x"}
     answer = live_waule.post(IMAGES, sent, headers=headers | {"Idempotency-Key": "k"})
     assert (answer.status_code, answer.json()["error"]["code"]) == (answered, code)
-    assert (Hold.objects.get().state, balance(acme)) == ("released", (1000, 0))
+    assert (Hold.objects.get().state, balance_and_held(acme)) == ("released", (1000, 0))
     local.answer = lambda headers, sent: local.pictures("/picture")
     assert live_waule.post(IMAGES, sent, headers=headers | {"Idempotency-Key": "k"}).status_code == 200
 
@@ -319,7 +240,7 @@ def test_an_unknown_outcome_keeps_the_hold_and_answers_its_error_again(
         assert (details["state"], details["creditsHeld"]) == ("unknown", 15)
         assert details["taskId"] == str(Generation.objects.get().id)
     assert len(local.asked) == 1
-    assert (Hold.objects.get().is_unknown, balance(alice)) == (True, (1000, 15))
+    assert (Hold.objects.get().is_unknown, balance_and_held(alice)) == (True, (1000, 15))
     task = live_waule.get(f"/api/ai/tasks/{details['taskId']}", headers=headers).json()
     assert (task["status"], task["code"], task["creditsCharged"]) == ("unknown", code, 0)
 
@@ -335,24 +256,23 @@ def test_an_operator_settles_an_unknown_outcome(
         generation=Generation.objects.get(), charge=charge, reason="asked the provider", actor="test"
     )
     assert settled.state == ("succeeded" if charge else "failed")
-    assert balance(alice) == ((985, 0) if charge else (1000, 0))
+    assert balance_and_held(alice) == ((985, 0) if charge else (1000, 0))
     with pytest.raises(TaskOver):
         generations.settle_unknown(generation=settled, charge=not charge, reason="again", actor="test")
 
 
 def test_many_wait_for_the_gateway_and_nobody_waits_for_them(
-    live_waule: LiveWaule, gateway: Gateway, acme: Tenant, banana: AIModel, headers: dict[str, str]
+    live_waule: LiveWaule, live_gateway: Gateway, acme: Tenant, banana: AIModel, headers: dict[str, str]
 ) -> None:
     finish = threading.Event()
-    gateway.answer = lambda headers, body: (finish.wait(50), gateway.pictures("/picture"))[1]
+    live_gateway.answer = lambda headers, body: (finish.wait(50), live_gateway.pictures("/picture"))[1]
     live_waule.environ |= {"UPSTREAM_READ_SECONDS": "60", "UPSTREAM_TOTAL_SECONDS": "60"}
     assert live_waule.url
     with ThreadPoolExecutor(41) as threads:
         waiting = [
             threads.submit(live_waule.post, IMAGES, {"model": "banana", "prompt": "x"}, headers=headers) for _ in range(40)
         ]
-        while len(gateway.asked) < 40:
-            time.sleep(0.02)
+        eventually(lambda: len(live_gateway.asked) >= 40)
         path = f"/internal/billing/balance?targetType=tenant&targetId={acme.pk}"
         assert threads.submit(live_waule.internal, "GET", path).result()[0] == 200
         assert not any(answer.done() for answer in waiting)
@@ -372,14 +292,13 @@ def test_a_server_that_dies_while_the_gateway_works(live_waule: LiveWaule, local
     assert live_waule.url
     with ThreadPoolExecutor(1) as threads:
         cut_off = threads.submit(live_waule.post, "/api/ai/image/generate", body, headers=headers)
-        while not local.asked:
-            time.sleep(0.02)
+        eventually(lambda: local.asked)
         live_waule.kill()
         assert cut_off.exception() is not None
     live_waule.restart()
     answer = live_waule.post("/api/ai/image/generate", body, headers=headers)
     assert (answer.status_code, answer.json()["details"]["state"]) == (502, "unknown")
-    assert (len(local.asked), balance(alice)) == (1, (1000, 15))
+    assert (len(local.asked), balance_and_held(alice)) == (1, (1000, 15))
 
 
 def test_a_worker_that_dies_while_the_gateway_works(
@@ -390,20 +309,18 @@ def test_a_worker_that_dies_while_the_gateway_works(
     local.answer = lambda headers, body: (time.sleep(1), (500, {}))[1]
     video = live_waule.post("/v1/videos", {"model": "vidu", "prompt": "x"}, headers=headers).json()["id"]
     first = live_waule.run("worker")
-    while not local.asked:
-        time.sleep(0.02)
+    eventually(lambda: local.asked)
     first.kill()
     live_waule.run("worker")
-    deadline = time.monotonic() + 30
-    while (found := live_waule.get(f"/v1/videos/{video}", headers=headers).json())["status"] != "failed":
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    found = eventually(
+        lambda: (told := live_waule.get(f"/v1/videos/{video}", headers=headers).json())["status"] == "failed" and told
+    )
     assert found["error"]["code"] == "outcome_unknown"
-    assert (len(local.asked), balance(acme)) == (1, (1000, 40))
+    assert (len(local.asked), balance_and_held(acme)) == (1, (1000, 40))
     assert live_waule.request("DELETE", f"/v1/videos/{video}", headers=headers).status_code == 409
     generations.settle_unknown(generation=Generation.objects.get(id=video), charge=True, reason="it was made", actor="test")
     assert live_waule.get(f"/v1/videos/{video}", headers=headers).json()["status"] == "completed"
-    assert balance(acme) == (960, 0)
+    assert balance_and_held(acme) == (960, 0)
 
 
 def test_a_video_by_the_gateway(live_waule: LiveWaule, local: Gateway, acme: Tenant, headers: dict[str, str]) -> None:
@@ -415,4 +332,4 @@ def test_a_video_by_the_gateway(live_waule: LiveWaule, local: Gateway, acme: Ten
     answer = live_waule.post("/v1/videos/generations", body, headers=headers)
     assert (answer.status_code, answer.json()["error"]["code"]) == (502, "upstream_refused")
     assert local.asked[0][1] == body
-    assert balance(acme) == (1000, 0)
+    assert balance_and_held(acme) == (1000, 0)

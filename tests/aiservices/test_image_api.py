@@ -2,7 +2,6 @@
 
 import base64
 import io
-import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
@@ -20,7 +19,11 @@ from billing.catalog.models import AIModel
 from billing.ledger.models import Account, Charge, Hold, LedgerEntry
 from storage.models import StorageUsage
 from tenants.models import Tenant, User
-from tests.aiservices.conftest import PIXEL, Api, api_of_tenant, api_of_user, image_model, usage, video_model
+from tests.aiservices.conftest import PIXEL, usage
+from tests.books import balance_and_held
+from tests.callers import Api, api_of_tenant, api_of_user
+from tests.catalog import image_model, video_model
+from tests.waiting import eventually
 
 PLATFORM = "/api/ai/image/generate"
 OPENAI = "/v1/images/generations"
@@ -31,11 +34,6 @@ def opened(api: Api, url: str) -> Image.Image:
     response = api.client.get(urlsplit(url).path)
     assert response.status_code == 200
     return Image.open(io.BytesIO(b"".join(response.streaming_content)))
-
-
-def balance_and_held(owner: User | Tenant, mode: str = "live") -> tuple[int, int]:
-    account = Account.objects.get(tenant=owner, mode=mode) if isinstance(owner, Tenant) else Account.objects.get(user=owner)
-    return account.balance, account.held
 
 
 def test_a_user_gets_a_picture_and_pays_for_it(as_alice: Api, alice: User, painter: AIModel) -> None:
@@ -137,8 +135,7 @@ def test_who_lost_its_lease_is_told_how_it_ended(cloned_db: Any, vera: Any, sett
     settings.SANDBOX_DELAY_SECONDS = 2
     with ThreadPoolExecutor(1) as callers:
         asked = callers.submit(api_of_user(vera).post, PLATFORM, {"modelId": "one", "prompt": "x"})
-        while (row := Generation.objects.filter(state="running").first()) is None:
-            time.sleep(0.02)
+        row = eventually(lambda: Generation.objects.filter(state="running").first())
         heartbeat.lose(row)
         Generation.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
         status, answer = asked.result(30)

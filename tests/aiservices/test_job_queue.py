@@ -28,7 +28,7 @@ from billing.ledger.models import Account, Charge, Hold
 from billing.services import release
 from tenants.models import Tenant, User
 from tenants.principal import Principal
-from tests.conftest import give
+from tests.books import give
 from waule.core import fail_points
 from waule.core.errors import Unavailable
 

@@ -21,30 +21,25 @@ from tenants.models import ApiKey, AuditEntry, Tenant, User
 from tenants.services import create_api_key
 from tenants.webhooks.delivery import deliver_due
 from tenants.webhooks.models import OutboxAttempt, OutboxMessage
-from tests.aiservices.conftest import Api
+from tests.aiservices.jobs import work_off
+from tests.callers import Api
 from tests.live import LiveWaule
+from tests.waiting import eventually
 
 SECRET = "a-secret-of-the-receiver"
 VIDEO = {"model": "filmer", "prompt": "a fox", "seconds": "1", "size": "128x128"}
 
 
 @pytest.fixture
-def receiver(httpserver: HTTPServer, settings: Any) -> Iterator[HTTPServer]:
+def thankful_receiver(httpserver: HTTPServer, settings: Any) -> Iterator[HTTPServer]:
     """A receiver on loopback, which an operator has allowed."""
     settings.OUTBOUND_ALLOW = ["127.0.0.0/8", "localhost"]
     httpserver.expect_request("/hook", method="POST").respond_with_data("thanks")
     return httpserver
 
 
-def work() -> None:
-    """Does every job that is due, as a worker would."""
-    queue = jobs.Queue()
-    while (job := queue.claim()) is not None:
-        jobs.run(job)
-
-
-def told(receiver: HTTPServer) -> list[dict[str, Any]]:
-    return [json.loads(request.data) for request, _answer in receiver.log]
+def told(thankful_receiver: HTTPServer) -> list[dict[str, Any]]:
+    return [json.loads(request.data) for request, _answer in thankful_receiver.log]
 
 
 def is_signed(request: Any, secret: str) -> bool:
@@ -53,21 +48,21 @@ def is_signed(request: Any, secret: str) -> bool:
     return bool(given == "v1=" + hmac.new(secret.encode(), signed, hashlib.sha256).hexdigest())
 
 
-def test_a_keys_webhook_is_told_once_of_a_video(as_acme: Api, filmer: AIModel, receiver: HTTPServer) -> None:
-    status, hook = as_acme("PUT", "/v1/webhook", {"url": receiver.url_for("/hook")})
-    assert (status, hook["url"], len(hook["secret"]) > 40) == (200, receiver.url_for("/hook"), True)
+def test_a_keys_webhook_is_told_once_of_a_video(as_acme: Api, filmer: AIModel, thankful_receiver: HTTPServer) -> None:
+    status, hook = as_acme("PUT", "/v1/webhook", {"url": thankful_receiver.url_for("/hook")})
+    assert (status, hook["url"], len(hook["secret"]) > 40) == (200, thankful_receiver.url_for("/hook"), True)
     assert as_acme.last["Cache-Control"] == "no-store"
     video = as_acme.post("/v1/videos", VIDEO)[1]["id"]
     assert deliver_due() == 0
-    work()
+    work_off()
     assert (deliver_due(), deliver_due()) == (1, 0)
-    (event,) = told(receiver)
+    (event,) = told(thankful_receiver)
     assert (event["id"], event["type"]) == (video, "video.completed")
     assert event["data"] | {"createdAt": 0, "completedAt": 0, "requestId": ""} == {
         "id": video, "object": "video", "status": "completed", "model": "filmer", "creditsCharged": 10, "isFreeUsage": False,
         "error": None, "createdAt": 0, "completedAt": 0, "requestId": "",
     }  # fmt: skip
-    request = receiver.log[0][0]
+    request = thankful_receiver.log[0][0]
     assert request.headers["X-Waule-Message-Id"] == video
     assert is_signed(request, hook["secret"])
     shown = as_acme.get("/v1/webhook")[1]["secret"]
@@ -75,53 +70,61 @@ def test_a_keys_webhook_is_told_once_of_a_video(as_acme: Api, filmer: AIModel, r
     assert hook["secret"] not in request.data.decode()
 
 
-def test_an_ending_that_is_repeated_is_told_once(as_acme: Api, filmer: AIModel, receiver: HTTPServer) -> None:
-    as_acme("PUT", "/v1/webhook", {"url": receiver.url_for("/hook")})
+def test_an_ending_that_is_repeated_is_told_once(as_acme: Api, filmer: AIModel, thankful_receiver: HTTPServer) -> None:
+    as_acme("PUT", "/v1/webhook", {"url": thankful_receiver.url_for("/hook")})
     video = as_acme.post("/v1/videos", VIDEO)[1]["id"]
-    work()
+    work_off()
     apply_outcome(Generation.objects.get(id=video))  # as who did not hear that it was committed
     deliver_due()
-    assert len(told(receiver)) == 1
+    assert len(told(thankful_receiver)) == 1
 
 
-def test_a_webhook_named_with_a_job_goes_before_the_keys(as_acme: Api, filmer: AIModel, receiver: HTTPServer) -> None:
-    key_secret = as_acme("PUT", "/v1/webhook", {"url": receiver.url_for("/other")})[1]["secret"]
+def test_a_webhook_named_with_a_job_goes_before_the_keys(as_acme: Api, filmer: AIModel, thankful_receiver: HTTPServer) -> None:
+    key_secret = as_acme("PUT", "/v1/webhook", {"url": thankful_receiver.url_for("/other")})[1]["secret"]
     for more in ({}, {"webhook_secret": SECRET}):
-        status, _video = as_acme.post("/v1/videos", VIDEO | {"webhook_url": receiver.url_for("/hook")} | more)
+        status, _video = as_acme.post("/v1/videos", VIDEO | {"webhook_url": thankful_receiver.url_for("/hook")} | more)
         assert status == 200
-    work()
+    work_off()
     assert GenerationInput.objects.count() == 0
     assert deliver_due() == 2
-    first, second = sorted((request for request, _answer in receiver.log), key=lambda request: not is_signed(request, key_secret))
+    first, second = sorted(
+        (request for request, _answer in thankful_receiver.log), key=lambda request: not is_signed(request, key_secret)
+    )
     assert is_signed(first, key_secret)
     assert is_signed(second, SECRET)
 
 
-def test_a_users_job_is_told_too(as_alice: Api, filmer: AIModel, receiver: HTTPServer) -> None:
-    body = {"modelId": "filmer", "prompt": "x", "duration": 1, "resolution": "128x128", "webhookUrl": receiver.url_for("/hook")}
+def test_a_users_job_is_told_too(as_alice: Api, filmer: AIModel, thankful_receiver: HTTPServer) -> None:
+    body = {
+        "modelId": "filmer",
+        "prompt": "x",
+        "duration": 1,
+        "resolution": "128x128",
+        "webhookUrl": thankful_receiver.url_for("/hook"),
+    }
     status, refused = as_alice.post("/api/ai/video/generate", body)
     assert (status, list(refused["details"]["fields"])) == (400, ["webhookSecret"])
     _status, answer = as_alice.post("/api/ai/video/generate", body | {"webhookSecret": SECRET})
     as_alice.post(f"/api/ai/tasks/{answer['taskId']}/cancel")
     deliver_due()
-    (event,) = told(receiver)
+    (event,) = told(thankful_receiver)
     assert (event["type"], event["data"]["id"], event["data"]["creditsCharged"]) == ("video.canceled", answer["taskId"], 0)
     assert event["data"]["error"]["code"] == "canceled"
-    assert is_signed(receiver.log[0][0], SECRET)
+    assert is_signed(thankful_receiver.log[0][0], SECRET)
 
 
-def test_a_failure_is_told(as_acme: Api, filmer: AIModel, receiver: HTTPServer, settings: Any) -> None:
+def test_a_failure_is_told(as_acme: Api, filmer: AIModel, thankful_receiver: HTTPServer, settings: Any) -> None:
     settings.SANDBOX_FAILURE_RATE = 1.0
-    as_acme("PUT", "/v1/webhook", {"url": receiver.url_for("/hook"), "secret": SECRET})
+    as_acme("PUT", "/v1/webhook", {"url": thankful_receiver.url_for("/hook"), "secret": SECRET})
     as_acme.post("/v1/videos", VIDEO)
-    work()
+    work_off()
     deliver_due()
-    (event,) = told(receiver)
+    (event,) = told(thankful_receiver)
     assert (event["type"], event["data"]["error"]["code"]) == ("video.failed", "upstream_error")
 
 
-def test_what_nobody_knows_is_told_when_it_is_settled(as_acme: Api, filmer: AIModel, receiver: HTTPServer) -> None:
-    as_acme.post("/v1/videos", VIDEO | {"webhook_url": receiver.url_for("/hook"), "webhook_secret": SECRET})
+def test_what_nobody_knows_is_told_when_it_is_settled(as_acme: Api, filmer: AIModel, thankful_receiver: HTTPServer) -> None:
+    as_acme.post("/v1/videos", VIDEO | {"webhook_url": thankful_receiver.url_for("/hook"), "webhook_secret": SECRET})
     job = jobs.Queue().claim()
     assert job is not None
     Generation.objects.update(route="sora", called_at=timezone.now())
@@ -131,7 +134,7 @@ def test_what_nobody_knows_is_told_when_it_is_settled(as_acme: Api, filmer: AIMo
     assert (job.state, OutboxMessage.objects.count()) == ("unknown", 0)
     generations.settle_unknown(generation=job, charge=True, reason="seen there", actor="test")
     deliver_due()
-    assert [event["type"] for event in told(receiver)] == ["video.completed"]
+    assert [event["type"] for event in told(thankful_receiver)] == ["video.completed"]
 
 
 @pytest.mark.parametrize(
@@ -159,35 +162,37 @@ def test_an_address_that_may_not_be_called_is_refused_at_once(url: str, as_acme:
     assert not ApiKey.objects.exclude(webhook_url="").exists()
 
 
-def test_an_address_is_judged_again_when_it_is_called(as_acme: Api, filmer: AIModel, receiver: HTTPServer, settings: Any) -> None:
-    as_acme("PUT", "/v1/webhook", {"url": receiver.url_for("/hook")})
+def test_an_address_is_judged_again_when_it_is_called(
+    as_acme: Api, filmer: AIModel, thankful_receiver: HTTPServer, settings: Any
+) -> None:
+    as_acme("PUT", "/v1/webhook", {"url": thankful_receiver.url_for("/hook")})
     as_acme.post("/v1/videos", VIDEO)
-    work()
+    work_off()
     settings.OUTBOUND_ALLOW = []
     deliver_due()
-    assert (told(receiver), OutboxAttempt.objects.get().problem) == ([], "not_reached")
+    assert (told(thankful_receiver), OutboxAttempt.objects.get().problem) == ([], "not_reached")
 
 
-def test_a_webhook_that_was_taken_away_is_not_called(as_acme: Api, filmer: AIModel, receiver: HTTPServer) -> None:
-    as_acme("PUT", "/v1/webhook", {"url": receiver.url_for("/hook")})
+def test_a_webhook_that_was_taken_away_is_not_called(as_acme: Api, filmer: AIModel, thankful_receiver: HTTPServer) -> None:
+    as_acme("PUT", "/v1/webhook", {"url": thankful_receiver.url_for("/hook")})
     as_acme.post("/v1/videos", VIDEO)
-    work()
+    work_off()
     assert as_acme("DELETE", "/v1/webhook")[1] == {"object": "webhook", "url": None, "secret": None}
     deliver_due()
-    assert (told(receiver), OutboxAttempt.objects.get().problem) == ([], "no_webhook")
+    assert (told(thankful_receiver), OutboxAttempt.objects.get().problem) == ([], "no_webhook")
 
 
-def test_a_replay_names_the_same_webhook(as_acme: Api, filmer: AIModel, receiver: HTTPServer) -> None:
-    body = VIDEO | {"webhook_url": receiver.url_for("/hook"), "webhook_secret": SECRET}
+def test_a_replay_names_the_same_webhook(as_acme: Api, filmer: AIModel, thankful_receiver: HTTPServer) -> None:
+    body = VIDEO | {"webhook_url": thankful_receiver.url_for("/hook"), "webhook_secret": SECRET}
     first = as_acme.post("/v1/videos", body, key="once")[1]["id"]
     assert as_acme.post("/v1/videos", body, key="once")[1]["id"] == first
-    assert as_acme.post("/v1/videos", body | {"webhook_url": receiver.url_for("/else")}, key="once")[0] == 422
+    assert as_acme.post("/v1/videos", body | {"webhook_url": thankful_receiver.url_for("/else")}, key="once")[0] == 422
 
 
-def test_one_tenants_dead_receiver_holds_up_no_others(acme: Tenant, birch: Tenant, receiver: HTTPServer) -> None:
+def test_one_tenants_dead_receiver_holds_up_no_others(acme: Tenant, birch: Tenant, thankful_receiver: HTTPServer) -> None:
     for tenant, count, path in ((acme, 40, "/gone"), (birch, 1, "/hook")):
         key = create_api_key(tenant=tenant, actor="test")[0]
-        set_webhook(key_id=str(key.id), url=receiver.url_for(path), actor="test")
+        set_webhook(key_id=str(key.id), url=thankful_receiver.url_for(path), actor="test")
         for _number in range(count):
             OutboxMessage.objects.create(tenant=tenant, api_key=key, kind="video.completed", payload={})
     from tenants.webhooks import outbox
@@ -197,44 +202,43 @@ def test_one_tenants_dead_receiver_holds_up_no_others(acme: Tenant, birch: Tenan
     assert first[-1].tenant_id == birch.id
 
 
-def test_staff_set_a_webhook(client: Any, root: User, acme: Tenant, receiver: HTTPServer) -> None:
+def test_staff_set_a_webhook(client: Any, root: User, acme: Tenant, thankful_receiver: HTTPServer) -> None:
     key = create_api_key(tenant=acme, actor="test")[0]
     client.force_login(root)
     address = reverse("admin:tenants_apikey_webhook", args=[key.id])
     assert address in client.get(reverse("admin:tenants_apikey_change", args=[key.id])).text
     refused = client.post(address, {"url": "http://10.0.0.1/"})
     assert "not public" in refused.text
-    shown = client.post(address, {"url": receiver.url_for("/hook")})
+    shown = client.post(address, {"url": thankful_receiver.url_for("/hook")})
     key.refresh_from_db()
-    assert key.webhook_url == receiver.url_for("/hook")
+    assert key.webhook_url == thankful_receiver.url_for("/hook")
     assert key.webhook_secret.reveal() in shown.text
     assert key.webhook_secret.reveal() not in client.get(address).text
     before = key.webhook_secret
-    assert client.post(address, {"url": receiver.url_for("/elsewhere")}).status_code == 302
+    assert client.post(address, {"url": thankful_receiver.url_for("/elsewhere")}).status_code == 302
     key.refresh_from_db()
-    assert (key.webhook_url, key.webhook_secret) == (receiver.url_for("/elsewhere"), before)
+    assert (key.webhook_url, key.webhook_secret) == (thankful_receiver.url_for("/elsewhere"), before)
     assert AuditEntry.objects.filter(action="key.webhook").count() == 2
 
 
-def test_a_key_that_succeeds_another_keeps_its_webhook(acme: Tenant, receiver: HTTPServer) -> None:
+def test_a_key_that_succeeds_another_keeps_its_webhook(acme: Tenant, thankful_receiver: HTTPServer) -> None:
     old = create_api_key(tenant=acme, actor="test")[0]
-    old, secret = set_webhook(key_id=str(old.id), url=receiver.url_for("/hook"), actor="test")
+    old, secret = set_webhook(key_id=str(old.id), url=thankful_receiver.url_for("/hook"), actor="test")
     new = create_api_key(tenant=acme, successor_of=old, actor="test")[0]
     new.refresh_from_db()
     assert (new.webhook_url, new.webhook_secret) == (old.webhook_url, secret)
 
 
-def test_a_worker_tells_of_it(live_waule: LiveWaule, acme: Tenant, filmer: AIModel, receiver: HTTPServer) -> None:
+def test_a_worker_tells_of_it(live_waule: LiveWaule, acme: Tenant, filmer: AIModel, thankful_receiver: HTTPServer) -> None:
     """The command sets it, a worker makes the video and sends the message."""
-    from tests.aiservices.test_video_jobs import eventually
 
     live_waule.environ["OUTBOUND_ALLOW"] = "127.0.0.0/8"
     key, plaintext = create_api_key(tenant=acme, actor="test")
-    url = f"http://127.0.0.1:{receiver.port}/hook"
+    url = f"http://127.0.0.1:{thankful_receiver.port}/hook"
     hook = live_waule.manage_json("set_webhook", str(key.id), url)
     assert (hook["url"], hook["secret"].startswith("whsec_")) == (url, True)
     answer = live_waule.post("/v1/videos", VIDEO, headers={"Authorization": f"Bearer {plaintext}"})
     live_waule.run("worker")
-    eventually(lambda: receiver.log)
-    assert told(receiver)[0]["id"] == answer.json()["id"]
-    assert is_signed(receiver.log[0][0], hook["secret"])
+    eventually(lambda: thankful_receiver.log)
+    assert told(thankful_receiver)[0]["id"] == answer.json()["id"]
+    assert is_signed(thankful_receiver.log[0][0], hook["secret"])

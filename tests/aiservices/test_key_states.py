@@ -14,8 +14,7 @@ from aiservices.errors import CredentialsExhausted
 from aiservices.generations.providers.gemini.provider import Gemini
 from gateway_client.errors import UpstreamError
 from tests.aiservices.credential_rows import key, token
-from tests.aiservices.test_provider_gemini import pictures
-from tests.aiservices.upstreams import Heard, job
+from tests.aiservices.upstreams import Heard, job, pictures
 from tests.gateway_client import bad_server as bad
 from tests.gateway_client.bad_server import BadServer
 from tests.upstreams.sora_service import SoraService

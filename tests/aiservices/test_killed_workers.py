@@ -2,7 +2,6 @@
 
 import random
 import time
-import uuid
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,13 +22,14 @@ from billing.catalog.pricing import SoldSize, read_size
 from billing.ledger.models import Charge, Hold
 from tenants.models import Tenant
 from tenants.services import create_api_key
-from tests.aiservices.conftest import video_model
 from tests.aiservices.credential_rows import key
 from tests.aiservices.engines import ENGINES, engine
-from tests.aiservices.test_video_jobs import balance, eventually
-from tests.conftest import give
+from tests.aiservices.jobs import order
+from tests.books import balance_and_held, give
+from tests.catalog import video_model
 from tests.live import LiveWaule
 from tests.upstreams.video_service import VideoService
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.slow
 VEO = "veo-3.1-fast-generate-preview"
@@ -38,7 +38,7 @@ STALLED_SECONDS = 120  # without one more job ended: however slow the machine is
 
 
 @pytest.fixture
-def upstream(media_root: Path) -> Iterator[VideoService]:
+def video_service(media_root: Path) -> Iterator[VideoService]:
     size = SoldSize(read_size("128x128"), "1:1")
     job = Job(
         generation_id="x",
@@ -56,45 +56,33 @@ def upstream(media_root: Path) -> Iterator[VideoService]:
 
 
 @pytest.fixture
-def waule(live_waule: LiveWaule, upstream: VideoService) -> LiveWaule:
-    live_waule.environ |= {"JOB_LEASE_SECONDS": "3", "OPENAI_API_URL": upstream.url, "OPENAI_API_KEY": "sk-upstream"}
-    live_waule.environ |= {"GEMINI_API_URL": f"{upstream.url}/v1beta"}
+def waule(live_waule: LiveWaule, video_service: VideoService) -> LiveWaule:
+    live_waule.environ |= {"JOB_LEASE_SECONDS": "3", "OPENAI_API_URL": video_service.url, "OPENAI_API_KEY": "sk-upstream"}
+    live_waule.environ |= {"GEMINI_API_URL": f"{video_service.url}/v1beta"}
     return live_waule
 
 
 @pytest.fixture
-def sora(any_database: None) -> AIModel:
+def sora_2(any_database: None) -> AIModel:
     return video_model("sora-2", provider="openai")
-
-
-def order(waule: LiveWaule, tenant: Tenant, *, key: str = "", **more: str) -> str:
-    """The id of a video of 4 seconds at 10 credits each."""
-    key = key or create_api_key(tenant=tenant, mode="live", actor="test")[1]
-    headers = {"Authorization": f"Bearer {key}", "Idempotency-Key": uuid.uuid4().hex}
-    for _busy in range(5):
-        answer = waule.post("/v1/videos", {"model": "sora-2", "prompt": "x"} | more, headers=headers)
-        if answer.status_code != 503:
-            break
-    assert answer.status_code == 200, answer.text
-    return str(answer.json()["id"])
 
 
 def state(video: str) -> str:
     return Generation.objects.get(id=video).state
 
 
-def test_another_worker_goes_on_asking(waule: LiveWaule, upstream: VideoService, acme: Tenant, sora: AIModel) -> None:
+def test_another_worker_goes_on_asking(waule: LiveWaule, video_service: VideoService, acme: Tenant, sora_2: AIModel) -> None:
     video = order(waule, acme)
     first = waule.run("worker")
     eventually(lambda: Generation.objects.get(id=video).upstream_id)
     first.kill()
     waule.run("worker")
-    asked = upstream.asked
-    eventually(lambda: upstream.asked > asked)
-    upstream.is_done.set()
+    asked = video_service.asked
+    eventually(lambda: video_service.asked > asked)
+    video_service.is_done.set()
     eventually(lambda: state(video) == "succeeded")
-    assert (len(upstream.created), upstream.keys) == (1, [video])
-    assert (Charge.objects.count(), balance(acme)) == (1, (960, 0))
+    assert (len(video_service.created), video_service.keys) == (1, [video])
+    assert (Charge.objects.count(), balance_and_held(acme)) == (1, (960, 0))
     assert waule.manage_json("reconcile")["ok"]
 
 
@@ -104,31 +92,31 @@ def veo(any_database: None) -> AIModel:
     return video_model(VEO, provider="gemini")
 
 
-def is_settled_once(waule: LiveWaule, upstream: VideoService, tenant: Tenant, video: str) -> bool:
+def is_settled_once(waule: LiveWaule, video_service: VideoService, tenant: Tenant, video: str) -> bool:
     """Created once at the provider, asked for by its operation's name alone, charged once, and no key was blamed."""
-    assert set(upstream.asked_for) == {f"/v1beta/models/{VEO}/operations/video_1"}
-    assert (len(upstream.created), Generation.objects.get(id=video).error_code) == (1, "")
-    assert (Charge.objects.count(), Charge.objects.get().credits, balance(tenant)) == (1, 40, (960, 0))
+    assert set(video_service.asked_for) == {f"/v1beta/models/{VEO}/operations/video_1"}
+    assert (len(video_service.created), Generation.objects.get(id=video).error_code) == (1, "")
+    assert (Charge.objects.count(), Charge.objects.get().credits, balance_and_held(tenant)) == (1, 40, (960, 0))
     assert (Hold.objects.get().state, GeminiKey.objects.get().state) == ("captured", "ready")
     return bool(waule.manage_json("reconcile")["ok"])
 
 
 def test_a_veo_job_is_asked_for_by_its_name_after_its_worker_died(
-    waule: LiveWaule, upstream: VideoService, acme: Tenant, veo: AIModel
+    waule: LiveWaule, video_service: VideoService, acme: Tenant, veo: AIModel
 ) -> None:
     """It died while it waited for the video."""
     video = order(waule, acme, model=VEO)
     first = waule.run("worker")
-    eventually(lambda: upstream.asked)
+    eventually(lambda: video_service.asked)
     assert Generation.objects.get(id=video).upstream_id.endswith(f":models/{VEO}/operations/video_1")
     first.kill()
-    assert (state(video), balance(acme)) == ("running", (1000, 40))
+    assert (state(video), balance_and_held(acme)) == ("running", (1000, 40))
     waule.run("worker")
-    asked = upstream.asked
-    eventually(lambda: upstream.asked > asked)
-    upstream.is_done.set()
+    asked = video_service.asked
+    eventually(lambda: video_service.asked > asked)
+    video_service.is_done.set()
     eventually(lambda: state(video) == "succeeded")
-    assert is_settled_once(waule, upstream, acme, video)
+    assert is_settled_once(waule, video_service, acme, video)
 
 
 @pytest.mark.parametrize(
@@ -142,56 +130,56 @@ def test_a_veo_job_is_asked_for_by_its_name_after_its_worker_died(
     ],
 )
 def test_a_veo_job_survives_the_death_of_its_worker_anywhere(
-    waule: LiveWaule, upstream: VideoService, acme: Tenant, veo: AIModel, place: str, asked: int
+    waule: LiveWaule, video_service: VideoService, acme: Tenant, veo: AIModel, place: str, asked: int
 ) -> None:
-    upstream.is_done.set()
+    video_service.is_done.set()
     video = order(waule, acme, model=VEO)
     first = waule.run("worker", WAULE_TEST_FAIL_POINT=place)
     eventually(lambda: not first.is_running)
-    assert (first.popen.returncode, len(upstream.created), upstream.asked, state(video)) == (-9, 1, asked, "running")
+    assert (first.popen.returncode, len(video_service.created), video_service.asked, state(video)) == (-9, 1, asked, "running")
     waule.run("worker")
     eventually(lambda: state(video) == "succeeded")
-    assert is_settled_once(waule, upstream, acme, video)
+    assert is_settled_once(waule, video_service, acme, video)
 
 
 def test_a_veo_job_that_failed_meanwhile_costs_nothing(
-    waule: LiveWaule, upstream: VideoService, acme: Tenant, veo: AIModel
+    waule: LiveWaule, video_service: VideoService, acme: Tenant, veo: AIModel
 ) -> None:
     video = order(waule, acme, model=VEO)
     first = waule.run("worker", WAULE_TEST_FAIL_POINT="generation.accepted")
     eventually(lambda: not first.is_running)
-    upstream.is_failed = True
-    upstream.is_done.set()
+    video_service.is_failed = True
+    video_service.is_done.set()
     waule.run("worker")
     eventually(lambda: state(video) == "failed")
-    assert (len(upstream.created), balance(acme), Charge.objects.count()) == (1, (1000, 0), 0)
+    assert (len(video_service.created), balance_and_held(acme), Charge.objects.count()) == (1, (1000, 0), 0)
     assert waule.manage_json("reconcile")["ok"]
 
 
 @pytest.mark.parametrize("name", ["sora-2", VEO])
 def test_what_was_ordered_and_never_confirmed_is_unknown(
-    waule: LiveWaule, upstream: VideoService, acme: Tenant, sora: AIModel, veo: AIModel, name: str
+    waule: LiveWaule, video_service: VideoService, acme: Tenant, sora_2: AIModel, veo: AIModel, name: str
 ) -> None:
-    upstream.silent_seconds = 60
+    video_service.silent_seconds = 60
     video = order(waule, acme, model=name)
     first = waule.run("worker")
-    eventually(lambda: upstream.created)
+    eventually(lambda: video_service.created)
     first.kill()
     waule.run("worker")
     eventually(lambda: state(video) == "unknown")
-    assert len(upstream.created) == 1
-    assert balance(acme) == (1000, 40)
+    assert len(video_service.created) == 1
+    assert balance_and_held(acme) == (1000, 40)
     assert Hold.objects.get().is_unknown
 
     generations.settle_unknown(
         generation=Generation.objects.get(id=video), charge=False, reason="the provider has none", actor="test"
     )
-    assert (state(video), balance(acme), Charge.objects.count()) == ("failed", (1000, 0), 0)
+    assert (state(video), balance_and_held(acme), Charge.objects.count()) == ("failed", (1000, 0), 0)
     assert waule.manage_json("reconcile")["ok"]
 
 
 def test_a_worker_that_was_frozen_writes_nothing_afterwards(
-    waule: LiveWaule, upstream: VideoService, acme: Tenant, sora: AIModel
+    waule: LiveWaule, video_service: VideoService, acme: Tenant, sora_2: AIModel
 ) -> None:
     """The first worker sleeps past its lease, then wakes up while, or after, another one ended its job."""
     video = order(waule, acme)
@@ -200,46 +188,48 @@ def test_a_worker_that_was_frozen_writes_nothing_afterwards(
     frozen.freeze(waule.database)
     waule.run("worker")
     eventually(lambda: Generation.objects.get(id=video).attempt >= 2)
-    upstream.is_done.set()
+    video_service.is_done.set()
     eventually(lambda: state(video) == "succeeded")
     before = Generation.objects.filter(id=video).values().get()
     frozen.thaw()
     time.sleep(3)
     assert Generation.objects.filter(id=video).values().get() == before
-    assert (Charge.objects.count(), balance(acme)) == (1, (960, 0))
+    assert (Charge.objects.count(), balance_and_held(acme)) == (1, (960, 0))
     assert frozen.is_running
 
 
-def test_a_failure_upstream_costs_nothing(waule: LiveWaule, upstream: VideoService, acme: Tenant, sora: AIModel) -> None:
-    upstream.is_failed = True
-    upstream.is_done.set()
+def test_a_failure_upstream_costs_nothing(waule: LiveWaule, video_service: VideoService, acme: Tenant, sora_2: AIModel) -> None:
+    video_service.is_failed = True
+    video_service.is_done.set()
     video = order(waule, acme)
     waule.run("worker")
     eventually(lambda: state(video) == "failed")
-    assert (balance(acme), Charge.objects.count(), Hold.objects.get().state) == ((1000, 0), 0, "released")
+    assert (balance_and_held(acme), Charge.objects.count(), Hold.objects.get().state) == ((1000, 0), 0, "released")
 
 
-def test_a_cancellation_that_was_cut_off_is_seen_through(waule: LiveWaule, acme: Tenant, sora: AIModel) -> None:
+def test_a_cancellation_that_was_cut_off_is_seen_through(waule: LiveWaule, acme: Tenant, sora_2: AIModel) -> None:
     """Whoever canceled a queued job died between deciding it and giving the credits back."""
     video = order(waule, acme)
     rooms = "from aiservices.generations import models, services"
     dying = f"{rooms}; services.cancel(generation=models.Generation.objects.get())"
     waule.manage("shell", "-c", dying, WAULE_TEST_FAIL_POINT="release.before_commit")
-    assert (state(video), balance(acme)) == ("running", (1000, 40))
+    assert (state(video), balance_and_held(acme)) == ("running", (1000, 40))
     waule.run("worker")
     eventually(lambda: state(video) == "canceled")
-    assert balance(acme) == (1000, 0)
+    assert balance_and_held(acme) == (1000, 0)
 
 
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("name", ENGINES)
-def test_workers_killed_at_random(name: str, waule: LiveWaule, upstream: VideoService, acme: Tenant, sora: AIModel) -> None:
+def test_workers_killed_at_random(
+    name: str, waule: LiveWaule, video_service: VideoService, acme: Tenant, sora_2: AIModel
+) -> None:
     """200 jobs, two workers at a time, one of them killed every second or so, wherever it happens to be.
 
     Every job ends; each is ordered once and paid once at most. What was ordered and never confirmed is unknown: the
     operator, who looks there, settles it.
     """
-    upstream.make_seconds, upstream.silent_seconds = 1.0, 0.1
+    video_service.make_seconds, video_service.silent_seconds = 1.0, 0.1
     give(acme, 10_000)
     with engine(name) as settings, ThreadPoolExecutor(8) as callers:
         waule.environ |= settings
@@ -276,7 +266,7 @@ def test_workers_killed_at_random(name: str, waule: LiveWaule, upstream: VideoSe
             ),
             kills >= 3,
         ) == ([], True), timezone.now()
-    ordered = Counter(upstream.keys)
+    ordered = Counter(video_service.keys)
     assert set(ordered.values()) == {1}
     unknown = list(Generation.objects.filter(state="unknown"))
     assert set(Generation.objects.exclude(state="unknown").values_list("state", "error_code")) == {("succeeded", "")}
@@ -284,7 +274,7 @@ def test_workers_killed_at_random(name: str, waule: LiveWaule, upstream: VideoSe
         generations.settle_unknown(generation=each, charge=str(each.id) in ordered, reason="seen there", actor="test")
     paid = {str(generation) for generation in Generation.objects.exclude(charge=None).values_list("id", flat=True)}
     assert (paid, Charge.objects.count(), len(set(videos))) == (set(ordered), len(ordered), 200)
-    assert balance(acme) == (11_000 - 40 * len(ordered), 0)
+    assert balance_and_held(acme) == (11_000 - 40 * len(ordered), 0)
     assert waule.manage_json("reconcile")["ok"]
     print(f"{kills} workers killed, {len(unknown)} of 200 unknown")
 
@@ -305,7 +295,7 @@ def test_connections_to_the_database_are_cut(waule: LiveWaule, acme: Tenant, any
     ended = Generation.objects.filter(id__in=videos).exclude(state__in=["queued", "running"])
     eventually(lambda: ended.count() == 20, seconds=90)
     assert set(ended.values_list("state", "error_code")) == {("succeeded", "")}
-    assert (Charge.objects.count(), balance(acme)) == (20, (980, 0))
+    assert (Charge.objects.count(), balance_and_held(acme)) == (20, (980, 0))
     assert waule.manage_json("reconcile")["ok"]
     assert worker.is_running
     assert "Exception in thread" not in worker.log

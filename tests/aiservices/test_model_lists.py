@@ -22,7 +22,8 @@ from billing.ledger.models import Hold
 from billing.monitoring import alerts
 from billing.monitoring.models import Alert
 from billing.services.permissions import billing_day
-from tests.aiservices.conftest import Api, image_model, video_model
+from tests.callers import Api
+from tests.catalog import image_model, video_model
 from tests.gateway_client import bad_server as bad
 from tests.gateway_client.bad_server import BadServer
 from tests.upstreams.sora_service import API_KEY, SoraService
@@ -90,7 +91,7 @@ def test_openai_s_list_tells_what_ends(upstream: BadServer, listed: list[Any], r
 
 
 @pytest.fixture
-def gateway(settings: Any, any_database: None) -> Iterator[BadServer]:
+def gateway_server(settings: Any, any_database: None) -> Iterator[BadServer]:
     server = BadServer()
     settings.AI_SERVICE_MODE, settings.WAULEAPI_URL = "gateway", server.url
     yield server
@@ -117,20 +118,20 @@ def listing(*names: str) -> bad.Behaviour:
         (listing(), ""),
     ],
 )
-def test_the_gateway_s_list_is_compared_with_what_it_is_asked_for(gateway: BadServer, answer: Any, message: str) -> None:
+def test_the_gateway_s_list_is_compared_with_what_it_is_asked_for(gateway_server: BadServer, answer: Any, message: str) -> None:
     image_model("here", provider="doubao")
     image_model("there", provider="gemini")
     image_model("off", provider="kling", is_active=False)
     video_model("sora-2", provider="sora", gateway_endpoint="sora-chat", options=VARIANTS)  # the Sora service's matter
-    gateway.will(HEALTHY, answer)
+    gateway_server.will(HEALTHY, answer)
     assert checked("gateway") == ("ok", message)
-    assert (gateway.seen[1].path, gateway.seen[1].headers["authorization"].split()[0]) == ("/v1/models", "Bearer")
+    assert (gateway_server.seen[1].path, gateway_server.seen[1].headers["authorization"].split()[0]) == ("/v1/models", "Bearer")
 
 
-def test_a_gateway_that_is_not_well_is_asked_for_no_list(gateway: BadServer) -> None:
-    gateway.will(bad.answer({"status": "starting"}))
+def test_a_gateway_that_is_not_well_is_asked_for_no_list(gateway_server: BadServer) -> None:
+    gateway_server.will(bad.answer({"status": "starting"}))
     assert checked("gateway")[0] == "degraded"
-    assert [seen.path for seen in gateway.seen] == ["/health"]
+    assert [seen.path for seen in gateway_server.seen] == ["/health"]
 
 
 @pytest.mark.parametrize("mode", ["direct", "gateway"])

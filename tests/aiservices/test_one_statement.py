@@ -19,7 +19,7 @@ from billing.services import release
 from storage.models import Reservation, StorageUsage
 from tenants.models import Tenant
 from tenants.principal import Principal
-from tests.aiservices.test_gateway_mode import balance
+from tests.books import balance_and_held
 from waule.core import fail_points
 from waule.core.errors import WauleError
 
@@ -62,7 +62,7 @@ def test_the_usual_image(acme: Tenant, painter: AIModel) -> None:
     assert image.created_at <= (image.started_at or image.created_at) <= (image.called_at or image.created_at)
     assert image.completed_at is not None
     assert image.lease_until is None
-    assert balance(acme) == (970, 0)
+    assert balance_and_held(acme) == (970, 0)
 
 
 def test_all_columns_are_as_the_long_way_writes_them(acme: Tenant, painter: AIModel) -> None:
@@ -82,7 +82,7 @@ def test_a_quota_takes_the_long_way_and_leaves_no_room_kept(acme: Tenant, painte
     said = statements_of(lambda: make(acme))
     assert is_short(said) == (False, True)
     assert not Reservation.objects.exists()
-    assert balance(acme) == (985, 0)
+    assert balance_and_held(acme) == (985, 0)
 
 
 def test_one_that_was_canceled_meanwhile_is_not_charged(acme: Tenant, painter: AIModel) -> None:
@@ -91,7 +91,7 @@ def test_one_that_was_canceled_meanwhile_is_not_charged(acme: Tenant, painter: A
 
     with fail_points.at("generation.stored", cancel), pytest.raises(WauleError):
         make(acme)
-    assert (Generation.objects.get().state, Charge.objects.count(), balance(acme)) == ("canceled", 0, (1000, 0))
+    assert (Generation.objects.get().state, Charge.objects.count(), balance_and_held(acme)) == ("canceled", 0, (1000, 0))
 
 
 def test_one_whose_hold_was_released_is_delivered_and_told_of(acme: Tenant, painter: AIModel) -> None:
@@ -100,7 +100,7 @@ def test_one_whose_hold_was_released_is_delivered_and_told_of(acme: Tenant, pain
 
     with fail_points.at("generation.stored", let_go):
         image = make(acme)
-    assert (image.state, image.flags, image.charge_id, balance(acme)) == ("succeeded", ["not_charged"], None, (1000, 0))
+    assert (image.state, image.flags, image.charge_id, balance_and_held(acme)) == ("succeeded", ["not_charged"], None, (1000, 0))
 
 
 def test_one_in_other_hands_is_left_to_them(acme: Tenant, painter: AIModel) -> None:
@@ -119,7 +119,7 @@ def test_a_renewed_lease_is_no_hindrance(acme: Tenant, painter: AIModel) -> None
 
 def test_a_key_is_answered_once(acme: Tenant, painter: AIModel) -> None:
     assert make(acme, key="once").id == make(acme, key="once").id
-    assert (Generation.objects.count(), balance(acme)) == (1, (985, 0))
+    assert (Generation.objects.count(), balance_and_held(acme)) == (1, (985, 0))
 
 
 def test_a_price_that_changed_meanwhile_is_the_one_that_is_paid(acme: Tenant, painter: AIModel) -> None:
@@ -133,4 +133,4 @@ def test_a_price_that_changed_meanwhile_is_the_one_that_is_paid(acme: Tenant, pa
 def test_too_few_credits_change_nothing(acme: Tenant, painter: AIModel) -> None:
     with pytest.raises(InsufficientCredits):
         make(acme, quantity=67)
-    assert (Generation.objects.count(), Hold.objects.count(), balance(acme)) == (0, 0, (1000, 0))
+    assert (Generation.objects.count(), Hold.objects.count(), balance_and_held(acme)) == (0, 0, (1000, 0))

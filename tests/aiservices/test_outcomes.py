@@ -17,7 +17,8 @@ from aiservices.generations.models import Generation
 from billing.ledger.models import Account, Hold
 from billing.reconciliation.checks import reconcile
 from tenants.models import Tenant
-from tests.aiservices.conftest import api_of_tenant, image_model
+from tests.callers import api_of_tenant
+from tests.catalog import image_model
 from tests.gateway_client import bad_server as bad
 from tests.gateway_client.bad_server import BadServer
 

@@ -14,8 +14,9 @@ from billing.catalog.models import AIModel
 from billing.ledger.models import Hold
 from gateway_client.fetch import sniff
 from tenants.principal import Principal
-from tests.aiservices.conftest import Api, image_model
 from tests.aiservices.upstreams import Heard, job
+from tests.callers import Api
+from tests.catalog import image_model
 from waule.core.errors import UnsupportedParameter
 
 PROVIDERS = ["sandbox", "gateway", "gemini", "sora", "openai"]

@@ -9,12 +9,10 @@ import pytest
 from aiservices.credentials.models import GeminiKey, SoraToken
 from aiservices.credentials.pasted import read, read_lines
 from tests.aiservices.credential_rows import access_token
-from tests.aiservices.test_credential_commands import run
+from tests.aiservices.pasted_lines import LINES, OTHER, G, H
+from tests.callers import manage_json
 
-G = "AIzaSyD-9tSrke72PouQMnMX-a7eZSW0jkFMBWY"
-H = "AIzaSyB-8uTqlf83QpvRNoNY_b8fATX1klGNCXZ"
 T = access_token("ann@example.com")
-OTHER = "relay-key-0123456789abcdef"  # of a form that nobody knows
 
 TAKEN: list[tuple[str, str, str, str]] = [
     # the provider · the line · the secret in it · the name beside it
@@ -99,7 +97,6 @@ def test_lines_keep_their_numbers() -> None:
     assert [(line.number, bool(line.error)) for line in found] == [(2, False), (5, True)]
 
 
-LINES = [f"frankfurt,{G}", f"GEMINI_API_KEY={H}", "1.23457E+19", f"{G[:10]}…", f"{OTHER}", f"x {G}"]
 EXPECTED = ["added", "added", "failed", "failed", "added", "skipped"]
 
 
@@ -127,6 +124,6 @@ def test_in_imports_of_tokens(internal: Any) -> None:
 def test_in_files(tmp_path: Path) -> None:
     file = tmp_path / "keys.txt"
     file.write_text("\n".join(["# ours", *LINES]))
-    answer = run("import_credentials", "gemini", str(file))
+    answer = manage_json("import_credentials", "gemini", str(file))
     assert [line["status"] for line in answer["results"]] == EXPECTED
     assert not any(secret in json.dumps(answer) for secret in (G, H, OTHER))

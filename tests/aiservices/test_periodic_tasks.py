@@ -18,9 +18,9 @@ from billing.ledger.models import Account, Hold
 from billing.services import hold
 from tenants.models import Tenant
 from tenants.principal import Principal
-from tests.aiservices.test_video_jobs import eventually
-from tests.billing.conftest import priced_model
+from tests.catalog import priced_model
 from tests.live import LiveWaule
+from tests.waiting import eventually
 from waule.core.errors import Unavailable
 
 

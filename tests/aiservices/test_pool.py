@@ -6,7 +6,6 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
@@ -21,6 +20,7 @@ from aiservices.credentials.pool import unreadable
 from aiservices.errors import CredentialsExhausted
 from billing.catalog.models import AIModel
 from tests.aiservices.credential_rows import key, token
+from tests.at_once import at_once
 from tests.live import process_environment
 from tests.settings import PROJECT
 from waule.core.crypto.encryption import SecretUnreadable
@@ -330,17 +330,6 @@ def test_statements_of_a_lease_and_a_report(django_assert_max_num_queries: Any) 
 
 
 # --- many at once --------------------------------------------------------------------------------------------------
-
-
-def at_once(workers: int, work: Any) -> list[Any]:
-    def whole(number: int) -> Any:
-        try:
-            return work(number)
-        finally:
-            connection.close()
-
-    with ThreadPoolExecutor(workers) as threads:
-        return list(threads.map(whole, range(workers)))
 
 
 def test_no_limit_breaks_when_many_lease_at_once(cloned_db: Any) -> None:

@@ -13,13 +13,13 @@ from aiservices.errors import CredentialsExhausted
 from aiservices.generations.providers.base import Output
 from aiservices.generations.providers.gemini.provider import Gemini
 from gateway_client import errors
-from tests.aiservices.upstreams import Heard, job
+from tests.aiservices.credential_rows import KEYS
+from tests.aiservices.upstreams import Heard, job, pictures
 from tests.gateway_client import bad_server as bad
 from tests.gateway_client.bad_server import BadServer
 from waule.core.errors import NotConfigured
 
 pytestmark = [pytest.mark.django_db, pytest.mark.once]  # the database makes no difference
-KEYS = ["AIzaPlanted-key-number-one-00000001", "AIzaPlanted-key-number-two-00000002"]
 
 
 @pytest.fixture
@@ -30,20 +30,6 @@ def upstream(settings: Any) -> Iterator[BadServer]:
     settings.OUTBOUND_ALLOW = ["127.0.0.1"]
     yield server
     server.stop()
-
-
-@pytest.fixture
-def keys() -> list[GeminiKey]:
-    """Two keys, the first of which is lent first."""
-    first, second = (credentials.add(provider="gemini", secret=secret, actor="test") for secret in KEYS)
-    GeminiKey.objects.filter(pk=first.pk).update(priority=first.priority + 1)
-    return [first, second]
-
-
-def pictures(*pictures: bytes, **candidate: Any) -> dict[str, Any]:
-    parts = [{"text": "Here:"}]
-    parts += [{"inlineData": {"mimeType": "image/png", "data": base64.b64encode(data).decode()}} for data in pictures]
-    return {"candidates": [{"content": {"parts": parts, "role": "model"}, "finishReason": "STOP"} | candidate]}
 
 
 def error(status: int, **fields: Any) -> bad.Behaviour:

@@ -15,6 +15,7 @@ from aiservices.generations.providers.base import Job
 from aiservices.generations.providers.gemini.provider import Gemini
 from aiservices.generations.providers.gemini.veo import Operation, operation_of
 from gateway_client import errors
+from tests.aiservices.credential_rows import KEYS
 from tests.aiservices.upstreams import Heard, job
 from tests.gateway_client import bad_server as bad
 from tests.gateway_client.bad_server import BadServer
@@ -23,7 +24,6 @@ from waule.core.errors import InvalidRequest, UnsupportedParameter
 pytestmark = [pytest.mark.django_db, pytest.mark.once]  # the database makes no difference
 MODEL = "veo-3.1-generate-preview"
 NAME = f"models/{MODEL}/operations/abc123"
-KEYS = ["AIzaPlanted-key-number-one-00000001", "AIzaPlanted-key-number-two-00000002"]
 PICTURE = f"data:image/png;base64,{base64.b64encode(bad.PNG).decode()}"
 SENT = {"bytesBase64Encoded": base64.b64encode(bad.PNG).decode(), "mimeType": "image/png"}
 
@@ -35,14 +35,6 @@ def upstream(settings: Any) -> Iterator[BadServer]:
     settings.UPSTREAM_TOTAL_SECONDS = settings.VIDEO_JOB_SECONDS = 60
     yield server
     server.stop()
-
-
-@pytest.fixture
-def keys() -> list[GeminiKey]:
-    """Two keys, the first of which is lent first."""
-    first, second = (credentials.add(provider="gemini", secret=secret, actor="test") for secret in KEYS)
-    GeminiKey.objects.filter(pk=first.pk).update(priority=first.priority + 1)
-    return [first, second]
 
 
 def film(**fields: Any) -> Job:

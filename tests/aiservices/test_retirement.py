@@ -14,7 +14,8 @@ from billing.monitoring import alerts
 from billing.monitoring.models import Alert
 from billing.services.permissions import billing_day
 from tenants.models import Tenant
-from tests.aiservices.conftest import Api, image_model
+from tests.callers import Api
+from tests.catalog import image_model
 from waule.core.errors import InvalidRequest
 
 IMAGES = "/v1/images/generations"

@@ -1,7 +1,6 @@
 """Unknown outcomes, many at once: by the worker when nobody will ever know, by a command, by the admin."""
 
 import json
-from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -14,51 +13,17 @@ from aiservices.errors import TaskOver
 from aiservices.generations.models import Generation
 from aiservices.generations.services import settle_unknown
 from aiservices.generations.unknown import release_overdue, settle_many
-from billing.catalog.models import AIModel
-from billing.catalog.usage import UsageRequest
-from billing.ledger.models import Account
 from billing.reconciliation.checks import reconcile
-from billing.services import hold, mark_unknown
 from tenants.models import AuditEntry, Tenant
-from tenants.principal import Principal
 from tenants.webhooks.models import OutboxMessage
-from tests.aiservices.conftest import image_model
+from tests.aiservices.unknown_outcomes import an_unknown
+from tests.books import balance_and_held
 
 RELEASED, KEPT = "failed", "unknown"
 
 
-def an_unknown(
-    tenant: Tenant, *, hours: float = 0, provider: str = "gemini", route: str = "", upstream_id: str = ""
-) -> Generation:
-    """A picture for 15 credits of which nobody has known for so many hours whether it was made."""
-
-    model = AIModel.objects.filter(model_id=f"painter-{provider}").first() or image_model(
-        f"painter-{provider}", provider=provider
-    )
-    held = hold(target=Principal("tenant", str(tenant.pk)), use=UsageRequest(model=model.model_id), actor="test").hold
-    mark_unknown(hold_id=str(held.id), actor="test")
-    since = timezone.now() - timedelta(hours=hours)
-    return Generation.objects.create(
-        type="image",
-        tenant=tenant,
-        model=model,
-        prompt="a whale",
-        state="unknown",
-        outcome="unknown",
-        hold_id=held.id,
-        route=route or provider,
-        upstream_id=upstream_id,
-        created_at=since,
-        completed_at=since,
-    )
-
-
 def states(*rows: Generation) -> list[str]:
     return [Generation.objects.get(pk=row.pk).state for row in rows]
-
-
-def account(tenant: Tenant) -> tuple[int, int]:
-    return Account.objects.values_list("balance", "held").get(tenant=tenant, mode="live")
 
 
 def run(*arguments: str, capsys: Any) -> dict[str, Any]:
@@ -75,12 +40,12 @@ def run(*arguments: str, capsys: Any) -> dict[str, Any]:
 def test_what_is_settled_stays_so(acme: Tenant, first: bool, again: bool) -> None:
     row = an_unknown(acme)  # as both operators have read it
     settle_unknown(generation=row, charge=first, reason="seen", actor="test")
-    left = account(acme)
+    left = balance_and_held(acme)
     assert left == ((985, 0) if first else (1000, 0))
     with pytest.raises(TaskOver) as over:
         settle_unknown(generation=row, charge=again, reason="again", actor="test")
     assert over.value.details["state"] == ("succeeded" if first else "failed")
-    assert (states(row), account(acme)) == ([over.value.details["state"]], left)
+    assert (states(row), balance_and_held(acme)) == ([over.value.details["state"]], left)
     assert AuditEntry.objects.get(action="generation.settle").reason == "seen"
     assert settle_many([row], charge=again, reason="again", actor="test").skipped == [row.id]
     assert reconcile().problems == []
@@ -109,7 +74,7 @@ def test_what_nobody_can_know_is_released(
     row = an_unknown(acme, hours=unknown_for, upstream_id=upstream_id)
     assert release_overdue() == (state == RELEASED)
     row.refresh_from_db()
-    assert (row.state, account(acme)) == (state, (1000, 0 if state == RELEASED else 15))
+    assert (row.state, balance_and_held(acme)) == (state, (1000, 0 if state == RELEASED else 15))
     told = list(OutboxMessage.objects.filter(kind="alert.unknown_released"))
     if state == KEPT:
         assert (told, row.flags) == ([], [])
@@ -127,7 +92,7 @@ def test_many_are_one_alert(acme: Tenant, settings: Any) -> None:
     assert release_overdue() == 3
     (told,) = OutboxMessage.objects.filter(kind="alert.unknown_released")
     assert sorted(told.payload["generationIds"]) == sorted(str(row.id) for row in rows)
-    assert (told.payload["credits"], account(acme)) == (45, (1000, 0))
+    assert (told.payload["credits"], balance_and_held(acme)) == (45, (1000, 0))
 
 
 # --- the command ---------------------------------------------------------------------------------------------------
@@ -145,14 +110,14 @@ def test_a_dry_run_only_counts(acme: Tenant, capsys: Any) -> None:
         "credits": 15,
         "generations": [str(row.id)],
     }
-    assert (states(row), account(acme)) == (["unknown"], (1000, 15))
+    assert (states(row), balance_and_held(acme)) == (["unknown"], (1000, 15))
 
 
 @pytest.mark.parametrize(("how", "state", "left"), [("--charge", "succeeded", 970), ("--release", "failed", 1000)])
 def test_it_settles_them_all(acme: Tenant, capsys: Any, how: str, state: str, left: int) -> None:
     rows = [an_unknown(acme), an_unknown(acme, hours=5)]
     result = run(how, "--reason", "seen in the console", capsys=capsys)
-    assert (result["settled"], result["credits"], states(*rows), account(acme)) == (2, 30, [state] * 2, (left, 0))
+    assert (result["settled"], result["credits"], states(*rows), balance_and_held(acme)) == (2, 30, [state] * 2, (left, 0))
     noted = AuditEntry.objects.filter(action="generation.settle")
     assert {(each.actor, each.reason) for each in noted} == {("command", "seen in the console")}
     assert run(how, "--reason", "again", capsys=capsys)["found"] == 0
@@ -223,13 +188,13 @@ def test_the_selected_ones_are_settled_together(acme: Tenant, as_root: Client, h
     assert (answer.status_code, answer["Location"]) == (302, reverse(SETTLE))
     assert "settle" in reverse(SETTLE)
     page = as_root.get(reverse(SETTLE))
-    assert (page.status_code, account(acme)) == (200, (1000, 45))
+    assert (page.status_code, balance_and_held(acme)) == (200, (1000, 45))
     assert as_root.post(reverse(SETTLE), {"how": how, "reason": ""}).status_code == 200  # it asks why
     assert as_root.post(reverse(SETTLE), {"how": how, "reason": "seen"}).status_code == 302
-    assert (states(*rows, other), account(acme)) == ([state, state, "unknown"], (left, 15))
+    assert (states(*rows, other), balance_and_held(acme)) == ([state, state, "unknown"], (left, 15))
     assert {each.actor for each in AuditEntry.objects.filter(action="generation.settle")} == {"admin:root"}
     assert as_root.post(reverse(SETTLE), {"how": how, "reason": "seen"}).status_code == 302  # once
-    assert account(acme) == (left, 15)
+    assert balance_and_held(acme) == (left, 15)
 
 
 def test_it_asks_for_the_password_first(acme: Tenant, root: Any, client: Client) -> None:

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from itertools import product
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -20,14 +19,14 @@ from aiservices.generations.providers.gemini import provider as gemini
 from aiservices.generations.providers.gemini import veo
 from aiservices.generations.providers.openai import provider as openai
 from aiservices.generations.requests import GenerationRequest, rule_of
-from billing.catalog import file as catalog_file
 from billing.catalog import pricing
-from billing.catalog.current import current_catalog, forget_catalog
+from billing.catalog.current import current_catalog
 from billing.catalog.models import AIModel
 from billing.catalog.pricing import NO_SIZE, Size, read_size
 from billing.errors import UnknownDimension
 from gateway_client.transport import Deadline
-from tests.aiservices.conftest import Api, image_model, video_model
+from tests.callers import Api
+from tests.catalog import image_model, video_model
 from tests.gateway_client import bad_server as bad
 from tests.gateway_client.bad_server import BadServer
 from waule.core.errors import InvalidRequest
@@ -43,15 +42,6 @@ RATIOS = ("", "auto", "1:1", "16:9", "9:16", "4:3", "3:4", "3:2", "2:3", "5:4", 
 SORA = re.compile(r"sora2(?:pro)?(-hd)?-(landscape|portrait)-([0-9]+)s")
 
 Asked = tuple[Size, str, Decimal | None]  # what the provider was asked for: the size, the shape, the seconds
-
-
-@pytest.fixture
-def demo() -> Iterator[list[AIModel]]:
-    path = Path(catalog_file.__file__).parents[1] / "demo_catalog.yaml"
-    result = catalog_file.apply(catalog_file.parse(path.read_bytes()), actor="test")
-    assert result.problems == ()
-    yield [model for model in AIModel.objects.all() if model.type in ("IMAGE_GENERATION", "VIDEO_GENERATION")]
-    forget_catalog()
 
 
 def by_gemini(job: Job, is_video: bool) -> Asked:
@@ -195,7 +185,7 @@ def upstream(settings: Any) -> Iterator[BadServer]:
 
 
 @pytest.fixture
-def banana(any_database: None) -> AIModel:
+def banana_in_sizes(any_database: None) -> AIModel:
     credentials.add(provider="gemini", secret="AIzaPlanted-key-number-one-00000001", actor="test")
     options = {"resolutions": ["1K", "2K", "4K"], "ratios": ["1:1", "16:9", "21:9", "3:2"]}
     return image_model("banana", provider="gemini", base=10, options=options, prices={"1K": 10, "2K": 30, "4K": 60})
@@ -215,7 +205,7 @@ def banana(any_database: None) -> AIModel:
     ],
 )
 def test_an_image_costs_the_tier_that_gemini_is_asked_for(
-    upstream: BadServer, as_acme: Api, banana: AIModel, size: str | None, credits: int, config: dict[str, str]
+    upstream: BadServer, as_acme: Api, banana_in_sizes: AIModel, size: str | None, credits: int, config: dict[str, str]
 ) -> None:
     upstream.will(bad.answer(gemini_answer()))
     body = {"model": "banana", "prompt": "x"} | ({"size": size} if size else {})
@@ -236,7 +226,7 @@ def test_an_image_costs_the_tier_that_gemini_is_asked_for(
     ],
 )
 def test_what_is_not_sold_is_rejected_before_anything_is_charged_or_asked(
-    upstream: BadServer, as_acme: Api, banana: AIModel, size: str, status: int, code: str, param: str | None
+    upstream: BadServer, as_acme: Api, banana_in_sizes: AIModel, size: str, status: int, code: str, param: str | None
 ) -> None:
     answered, answer = as_acme.post("/v1/images/generations", {"model": "banana", "prompt": "x", "size": size})
     assert (answered, answer["error"]["code"], answer["error"]["param"]) == (status, code, param)
@@ -244,7 +234,7 @@ def test_what_is_not_sold_is_rejected_before_anything_is_charged_or_asked(
 
 
 @pytest.mark.parametrize("body", [{"ratio": "wide"}, {"resolution": "huge"}, {"ratio": "7:1"}])
-def test_the_platform_s_callers_are_told_by_their_names(as_alice: Api, banana: AIModel, body: dict[str, str]) -> None:
+def test_the_platform_s_callers_are_told_by_their_names(as_alice: Api, banana_in_sizes: AIModel, body: dict[str, str]) -> None:
     status, answer = as_alice.post("/api/ai/image/generate", {"modelId": "banana", "prompt": "x"} | body)
     assert (status, answer["code"], list(answer["details"]["fields"])) == (400, "invalid_request", list(body))
 

@@ -14,23 +14,18 @@ from aiservices.generations.models import Generation
 from aiservices.generations.providers.media import inlined
 from billing.catalog import file as catalog_file
 from billing.catalog.models import AIModel
-from billing.ledger.models import Account
 from gateway_client.transport import Deadline
 from tenants.models import Tenant
-from tests.aiservices.conftest import PIXEL, Api
-from tests.aiservices.test_tasks_api import work_off
+from tests.aiservices.conftest import PIXEL
+from tests.aiservices.jobs import work_off
+from tests.books import balance_and_held
+from tests.callers import Api
 from tests.gateway_client import bad_server as bad
 from tests.settings import ENVIRONMENT, PROJECT
 from tests.upstreams.sora_chat import KEY, VIDEO_MODELS, SoraChat
 
 VIDEO = b"\x00\x00\x00\x18ftypmp42" + b"\x00" * 64
 PIXEL_BYTES = base64.b64decode(PIXEL.partition(",")[2])
-
-
-@pytest.fixture
-def demo(any_database: None) -> None:
-    path = Path(catalog_file.__file__).parents[1] / "demo_catalog.yaml"
-    catalog_file.apply(catalog_file.parse(path.read_bytes()), actor="test")
 
 
 @pytest.fixture
@@ -41,11 +36,6 @@ def service(settings: Any, demo: None) -> Iterator[SoraChat]:
     settings.OUTBOUND_ALLOW = ["127.0.0.1"]
     yield started
     started.stop()
-
-
-def balance(tenant: Tenant) -> tuple[int, int]:
-    account = Account.objects.get(tenant=tenant, mode="live")
-    return account.balance, account.held
 
 
 @pytest.mark.parametrize(
@@ -63,12 +53,12 @@ def test_a_video_is_made_by_the_variant_that_is_charged(
 ) -> None:
     status, answer = as_acme.post("/v1/videos", {"model": model, "prompt": "a cat", "reference_images": [PIXEL]} | body)
     assert (status, answer["model"]) == (200, model)
-    assert balance(acme) == (1000, credits)
+    assert balance_and_held(acme) == (1000, credits)
     work_off()
     (made,) = service.made
     assert (made.model, made.prompt, made.image) == (variant, "a cat", PIXEL_BYTES)
     assert as_acme.get(f"/v1/videos/{answer['id']}")[1]["status"] == "completed"
-    assert balance(acme) == (1000 - credits, 0)
+    assert balance_and_held(acme) == (1000 - credits, 0)
 
 
 @pytest.mark.parametrize(
@@ -85,7 +75,7 @@ def test_what_no_variant_makes_is_rejected_before_anything_is_charged(
 ) -> None:
     status, answer = as_acme.post("/v1/videos", {"model": "sora2-pro", "prompt": "a cat"} | body)
     assert (status, answer["error"]["code"], answer["error"]["param"]) == (400, "invalid_request", field)
-    assert not service.asked and not Generation.objects.exists() and balance(acme) == (1000, 0)
+    assert not service.asked and not Generation.objects.exists() and balance_and_held(acme) == (1000, 0)
 
 
 def test_an_endpoint_names_its_own_fields(as_acme: Api, service: SoraChat) -> None:
@@ -117,7 +107,7 @@ def test_an_error_in_the_stream_costs_nothing(as_acme: Api, acme: Tenant, servic
     answer = as_acme.post("/v1/videos", {"model": "sora2", "prompt": "a cat"})[1]
     work_off()
     assert as_acme.get(f"/v1/videos/{answer['id']}")[1]["status"] == "failed"
-    assert balance(acme) == (1000, 0)
+    assert balance_and_held(acme) == (1000, 0)
 
 
 def test_an_image_from_elsewhere_is_inlined(settings: Any) -> None:
@@ -135,7 +125,7 @@ def test_an_image_from_elsewhere_is_inlined(settings: Any) -> None:
 
 
 @pytest.fixture
-def gateway(settings: Any, demo: None) -> Iterator[str]:
+def example_gateway(settings: Any, demo: None) -> Iterator[str]:
     """It charges nobody, its addresses are relative, and it is not public: no entry in OUTBOUND_ALLOW is needed."""
     process = subprocess.Popen(
         [sys.executable, "examples/gateway.py", "--port", "0"],
@@ -154,12 +144,12 @@ def gateway(settings: Any, demo: None) -> Iterator[str]:
     process.stdout.close()
 
 
-def test_the_shipped_models_work_through_a_gateway(as_acme: Api, acme: Tenant, gateway: str) -> None:
+def test_the_shipped_models_work_through_a_gateway(as_acme: Api, acme: Tenant, example_gateway: str) -> None:
     body = {"model": "gemini-3.1-flash-image", "prompt": "a cat", "size": "1536x1024"}
     status, answer = as_acme.post("/v1/images/generations", body)
     assert (status, answer["usage"]["credits_charged"]) == (200, 30)
     video = as_acme.post("/v1/videos", {"model": "sora2", "prompt": "a cat", "seconds": "10", "size": "1280x720"})[1]
     work_off()
     assert as_acme.get(f"/v1/videos/{video['id']}")[1]["status"] == "completed"
-    assert balance(acme) == (1000 - 30 - 100, 0)
+    assert balance_and_held(acme) == (1000 - 30 - 100, 0)
     assert Generation.objects.get(type="video").parameters["duration"] == str(Decimal(10))

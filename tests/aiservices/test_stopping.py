@@ -4,7 +4,6 @@ A cancellation does, and says so.
 """
 
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -13,20 +12,14 @@ import requests
 from aiservices.generations.models import Generation
 from tenants.models import Tenant
 from tenants.services import create_api_key
-from tests.aiservices.conftest import image_model, video_model
-from tests.aiservices.test_killed_workers import order
-from tests.aiservices.test_video_jobs import balance, eventually
+from tests.aiservices.jobs import order
+from tests.books import balance_and_held
+from tests.catalog import image_model, video_model
 from tests.live import LiveWaule
 from tests.upstreams.silent_service import SilentService
+from tests.waiting import eventually
 
 WORK_SECONDS = 5  # longer than any stop takes where nothing is waited for
-
-
-@pytest.fixture
-def upstream() -> Iterator[SilentService]:
-    service = SilentService()
-    yield service
-    service.stop()
 
 
 def test_a_stopping_server_answers_the_picture_that_is_being_made(
@@ -48,32 +41,32 @@ def test_a_stopping_server_answers_the_picture_that_is_being_made(
         answer = asked.result(60)
     assert answer.status_code == 200, answer.text
     assert server.popen.wait(10) == 0
-    assert balance(acme) == (993, 0)
+    assert balance_and_held(acme) == (993, 0)
     assert [each.state for each in Generation.objects.all()] == ["succeeded"]
 
 
 def test_a_stopping_worker_waits_for_an_order_to_be_confirmed(
-    live_waule: LiveWaule, upstream: SilentService, acme: Tenant, any_database: None
+    live_waule: LiveWaule, silent_service: SilentService, acme: Tenant, any_database: None
 ) -> None:
-    live_waule.environ |= {"OPENAI_API_URL": upstream.url, "OPENAI_API_KEY": "sk-upstream"}
+    live_waule.environ |= {"OPENAI_API_URL": silent_service.url, "OPENAI_API_KEY": "sk-upstream"}
     video_model("sora-2", provider="openai")
     order(live_waule, acme, key=create_api_key(tenant=acme, actor="test")[1])
     worker = live_waule.run("worker")
-    eventually(lambda: upstream.waiting == 1)
+    eventually(lambda: silent_service.waiting == 1)
     worker.popen.terminate()
     time.sleep(WORK_SECONDS)
     assert worker.is_running
-    assert balance(acme)[1] > 0
-    upstream.release()  # it was not accepted
+    assert balance_and_held(acme)[1] > 0
+    silent_service.release()  # it was not accepted
     assert worker.popen.wait(20) == 0
     assert [each.state for each in Generation.objects.all()] == ["failed"]
-    assert balance(acme) == (1000, 0)
+    assert balance_and_held(acme) == (1000, 0)
 
 
 def test_a_cancellation_while_a_provider_is_at_work_is_told_to_operators(
-    live_waule: LiveWaule, upstream: SilentService, acme: Tenant, any_database: None
+    live_waule: LiveWaule, silent_service: SilentService, acme: Tenant, any_database: None
 ) -> None:
-    live_waule.environ |= {"OPENAI_API_URL": upstream.url, "OPENAI_API_KEY": "sk-upstream"}
+    live_waule.environ |= {"OPENAI_API_URL": silent_service.url, "OPENAI_API_KEY": "sk-upstream"}
     video_model("sora-2", provider="openai")
     key = create_api_key(tenant=acme, actor="test")[1]
     queued, ordered = (order(live_waule, acme, key=key) for _number in range(2))
@@ -85,6 +78,6 @@ def test_a_cancellation_while_a_provider_is_at_work_is_told_to_operators(
 
     assert cancel(queued) == []
     live_waule.run("worker")
-    eventually(lambda: upstream.waiting == 1)
+    eventually(lambda: silent_service.waiting == 1)
     assert cancel(ordered) == ["canceled_while_made"]
-    assert balance(acme) == (1000, 0)
+    assert balance_and_held(acme) == (1000, 0)

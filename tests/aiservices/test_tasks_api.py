@@ -8,23 +8,15 @@ from django.utils import timezone
 from aiservices.generations.models import Generation
 from aiservices.generations.queue import jobs
 from billing.catalog.models import AIModel, BillingRule
-from billing.ledger.models import Account, Hold
+from billing.ledger.models import Hold
 from tenants.models import User
-from tests.aiservices.conftest import PIXEL, Api, api_of_user, image_model, video_model
+from tests.aiservices.conftest import PIXEL
+from tests.aiservices.jobs import work_off
+from tests.books import balance_and_held
+from tests.callers import Api, api_of_user
+from tests.catalog import image_model, video_model
 
 VIDEO = "/api/ai/video/generate"
-
-
-def work_off() -> None:
-    """Does every job that is due, in this thread, as a worker would."""
-    queue = jobs.Queue()
-    while (job := queue.claim()) is not None:
-        jobs.run(job)
-
-
-def balance_and_held(owner: User) -> tuple[int, int]:
-    account = Account.objects.get(user=owner)
-    return account.balance, account.held
 
 
 def test_a_video_is_queued_held_for_and_made(as_alice: Api, alice: User, filmer: AIModel) -> None:

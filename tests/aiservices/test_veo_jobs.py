@@ -10,11 +10,12 @@ from aiservices.credentials.models import CredentialLease
 from aiservices.generations.leases import change
 from aiservices.generations.models import Generation
 from billing.catalog import file as catalog_file
-from billing.ledger.models import Account
 from tenants.models import Tenant
-from tests.aiservices.conftest import PIXEL, Api
+from tests.aiservices.conftest import PIXEL
 from tests.aiservices.credential_rows import key
-from tests.aiservices.test_tasks_api import work_off
+from tests.aiservices.jobs import work_off
+from tests.books import balance_and_held
+from tests.callers import Api
 from tests.gateway_client import bad_server as bad
 from tests.gateway_client.bad_server import BadServer
 
@@ -34,11 +35,6 @@ def upstream(settings: Any, any_database: None) -> Iterator[BadServer]:
     server.stop()
 
 
-def balance(tenant: Tenant) -> tuple[int, int]:
-    account = Account.objects.get(tenant=tenant, mode="live")
-    return account.balance, account.held
-
-
 def over(server: BadServer, **fields: Any) -> bad.Behaviour:
     uri = f"{server.url}/v1beta/files/f1:download?alt=media"
     made = {"generateVideoResponse": {"generatedSamples": [{"video": {"uri": uri}}]}}
@@ -49,10 +45,10 @@ def test_a_video_is_charged_by_second_and_resolution(as_acme: Api, acme: Tenant,
     key("one")
     upstream.will(bad.answer({"name": NAME}), over(upstream), bad.media(bad.MP4))
     status, video = as_acme.post("/v1/videos", {"model": MODEL, "prompt": "a cat", "seconds": "4", "size": "1280x720"})
-    assert (status, balance(acme)) == (200, (1000, 60))
+    assert (status, balance_and_held(acme)) == (200, (1000, 60))
     work_off()
     shown = as_acme.get(f"/v1/videos/{video['id']}")[1]
-    assert (shown["status"], shown["error"], balance(acme)) == ("completed", None, (940, 0))
+    assert (shown["status"], shown["error"], balance_and_held(acme)) == ("completed", None, (940, 0))
     assert upstream.seen[0].json()["parameters"] == {
         "aspectRatio": "16:9",
         "resolution": "720p",
@@ -84,7 +80,7 @@ def test_what_it_does_not_make_is_rejected_before_anything_is_held(
     key("one")
     status, answer = as_acme.post("/v1/videos", {"model": model, "prompt": "a cat"} | body)
     assert (status, answer["error"]["code"], answer["error"]["param"]) == (400, "invalid_request", field)
-    assert not upstream.seen and not Generation.objects.exists() and balance(acme) == (1000, 0)
+    assert not upstream.seen and not Generation.objects.exists() and balance_and_held(acme) == (1000, 0)
 
 
 @pytest.mark.parametrize("mode", ["direct", "gateway"])
@@ -107,7 +103,7 @@ def test_whoever_makes_it_and_an_estimate_says_the_same(
     for asked in (path, "/v1/estimate"):
         status, answer = as_acme.post(asked, {"model": MODEL, "prompt": "a cat"} | body)
         assert (status, answer["error"]["code"], answer["error"]["param"]) == (400, "invalid_request", field), answer
-    assert not upstream.seen and not Generation.objects.exists() and balance(acme) == (1000, 0)
+    assert not upstream.seen and not Generation.objects.exists() and balance_and_held(acme) == (1000, 0)
 
 
 def test_what_the_gateway_has_no_word_for_is_not_said_to_be_for_sale(as_acme: Api, upstream: BadServer, settings: Any) -> None:
@@ -124,7 +120,7 @@ def test_filtered_content_costs_nothing(as_acme: Api, acme: Tenant, upstream: Ba
     video = as_acme.post("/v1/videos", {"model": MODEL, "prompt": "a cat"})[1]
     work_off()
     shown = as_acme.get(f"/v1/videos/{video['id']}")[1]
-    assert (shown["status"], shown["error"]["code"], balance(acme)) == ("failed", "content_refused", (1000, 0))
+    assert (shown["status"], shown["error"]["code"], balance_and_held(acme)) == ("failed", "content_refused", (1000, 0))
 
 
 def test_a_worker_that_takes_it_up_asks_and_creates_nothing(as_acme: Api, acme: Tenant, upstream: BadServer) -> None:
@@ -137,4 +133,4 @@ def test_a_worker_that_takes_it_up_asks_and_creates_nothing(as_acme: Api, acme: 
     work_off()
     assert [seen.method for seen in upstream.seen] == ["GET", "GET"]
     assert as_acme.get(f"/v1/videos/{video['id']}")[1]["status"] == "completed"
-    assert (balance(acme), CredentialLease.objects.count()) == ((880, 0), 0)
+    assert (balance_and_held(acme), CredentialLease.objects.count()) == ((880, 0), 0)

@@ -1,10 +1,8 @@
 """Videos as jobs: a real server, real workers that can be killed, and the official OpenAI client."""
 
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import imageio_ffmpeg
 import openai
@@ -13,26 +11,19 @@ import pytest
 from aiservices.generations.models import Generation
 from billing.budgets.models import Budget
 from billing.catalog.models import AIModel
-from billing.ledger.models import Account, Charge, Hold
+from billing.ledger.models import Charge, Hold
 from tenants.models import Mode, Tenant
 from tenants.services import create_api_key
-from tests.aiservices.conftest import PIXEL, usage, video_model
+from tests.aiservices.conftest import PIXEL, usage
 from tests.aiservices.engines import ENGINES, engine
-from tests.conftest import give
+from tests.books import balance_and_held, give
+from tests.catalog import video_model
 from tests.live import LiveWaule
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.filterwarnings("ignore:The Sora API is scheduled:DeprecationWarning")
 
 LEASE = "3"  # seconds: long enough for a busy machine to renew it, three times in it, and short enough to wait for its end
-
-
-def eventually(look: Callable[[], Any], seconds: float = 30) -> Any:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if found := look():
-            return found
-        time.sleep(0.05)
-    raise AssertionError("it did not come true in time")
 
 
 @pytest.fixture
@@ -58,24 +49,19 @@ def client(live_waule: LiveWaule, key: str) -> Iterator[openai.OpenAI]:
         yield made
 
 
-def balance(owner: Tenant) -> tuple[int, int]:
-    account = Account.objects.get(tenant=owner, mode="live")
-    return account.balance, account.held
-
-
 @on_engines(*ENGINES)
 def test_openai_client_makes_a_video(
     live_waule: LiveWaule, client: openai.OpenAI, acme: Tenant, filmer: AIModel, tmp_path: Path
 ) -> None:
     video = client.videos.create(model="filmer", prompt="狐狸")
     assert (video.status, video.progress, video.seconds, video.size) == ("queued", 0, "4", "720x1280")
-    assert balance(acme) == (1000, 40)
+    assert balance_and_held(acme) == (1000, 40)
     with pytest.raises(openai.ConflictError):
         client.videos.delete(video.id)
     live_waule.run("worker")
     done = eventually(lambda: (found := client.videos.retrieve(video.id)).status == "completed" and found)
     assert (done.progress, done.error) == (100, None)
-    assert balance(acme) == (960, 0)
+    assert balance_and_held(acme) == (960, 0)
     path = tmp_path / "film.mp4"
     client.videos.download_content(video.id).write_to_file(path)
     played = subprocess.run(
@@ -167,7 +153,7 @@ def test_a_killed_worker_s_job_is_done_by_another(
     first.kill()
     live_waule.run("worker")
     eventually(lambda: client.videos.retrieve(video.id).status == "completed")
-    assert (Charge.objects.count(), balance(acme)) == (1, (960, 0))
+    assert (Charge.objects.count(), balance_and_held(acme)) == (1, (960, 0))
     assert Generation.objects.get(id=video.id).attempt >= 2  # more where a stalled machine let a lease run out
 
 
@@ -194,7 +180,7 @@ def test_a_worker_that_dies_at(place: str, live_waule: LiveWaule, client: openai
     eventually(lambda: not dying.is_running)
     live_waule.run("worker")
     eventually(lambda: client.videos.retrieve(video.id).status == "completed")
-    assert (Charge.objects.count(), balance(acme)) == (1, (960, 0))
+    assert (Charge.objects.count(), balance_and_held(acme)) == (1, (960, 0))
     assert Generation.objects.get(id=video.id).attempt >= 2  # more where a stalled machine let a lease run out
     assert live_waule.manage("reconcile").returncode == 0
 
@@ -215,7 +201,7 @@ def test_a_server_that_dies_while_it_admits_a_video(
     answer = live_waule.post("/v1/videos", body, headers=headers)
     assert answer.status_code == 200, answer.text
     eventually(lambda: Generation.objects.get(id=answer.json()["id"]).state == "succeeded")
-    eventually(lambda: balance(acme) == (960, 0))
+    eventually(lambda: balance_and_held(acme) == (960, 0))
     assert Generation.objects.count() == 1
     assert Charge.objects.count() == 1
 
@@ -232,7 +218,7 @@ def test_a_server_that_dies_while_it_makes_a_picture(
     live_waule.restart(WAULE_TEST_FAIL_POINT="")
     answer = live_waule.post("/v1/images/generations", body, headers=headers)
     assert (answer.status_code, answer.json()["usage"]) == (200, usage(15))
-    assert (Charge.objects.count(), balance(acme)) == (1, (985, 0))
+    assert (Charge.objects.count(), balance_and_held(acme)) == (1, (985, 0))
     assert live_waule.manage("reconcile").returncode == 0
 
 
@@ -253,7 +239,7 @@ def test_duplicates_at_once_wait_for_the_first_and_pay_once(
         answers = list(threads.map(ask, range(12)))
     assert {answer[:2] for answer in answers} == {answers[0][:2]}
     assert sorted(answer[2] for answer in answers) == [""] + ["true"] * 11
-    assert (Generation.objects.count(), balance(acme)) == (1, (985, 0))
+    assert (Generation.objects.count(), balance_and_held(acme)) == (1, (985, 0))
 
 
 @on_engines(*ENGINES)
@@ -301,7 +287,7 @@ def test_a_job_past_its_deadline_ends(live_waule: LiveWaule, client: openai.Open
     live_waule.run("worker")
     done = eventually(lambda: (found := client.videos.retrieve(video.id)).status == "failed" and found)
     assert done.error.code == "upstream_timeout"
-    assert balance(acme) == (1000, 0)
+    assert balance_and_held(acme) == (1000, 0)
 
 
 @on_engines("embedded", "redis")
@@ -315,9 +301,9 @@ def test_a_canceled_job_stops_and_costs_nothing(
     for video in (running, queued):
         canceled = live_waule.post(f"/v1/videos/{video.id}/cancel", headers={"Authorization": f"Bearer {client.api_key}"})
         assert (canceled.status_code, canceled.json()["error"]["code"]) == (200, "canceled")
-    assert balance(acme) == (1000, 0)
+    assert balance_and_held(acme) == (1000, 0)
     assert client.videos.retrieve(running.id).error.code == "canceled"
     after = client.videos.create(model="filmer", prompt="next")
     eventually(lambda: client.videos.retrieve(after.id).status == "completed")
     assert set(Hold.objects.values_list("state", flat=True)) == {"released", "captured"}
-    assert balance(acme) == (960, 0)
+    assert balance_and_held(acme) == (960, 0)

@@ -2,7 +2,6 @@
 
 import json
 import socket
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,22 +12,15 @@ from django.db import connection
 from aiservices.generations.models import Generation
 from tenants.models import Tenant
 from tenants.services import create_api_key
-from tests.aiservices.conftest import image_model, video_model
-from tests.aiservices.test_killed_workers import order
-from tests.aiservices.test_video_jobs import balance, eventually
-from tests.conftest import give
+from tests.aiservices.jobs import order
+from tests.books import balance_and_held, give
+from tests.catalog import image_model, video_model
 from tests.live import LiveWaule
 from tests.upstreams.silent_service import SilentService
+from tests.waiting import eventually
 
 IMAGES, VIDEOS = 150, 150
 OWN_CONNECTIONS = 5  # of a worker besides those that it lends: its periodic tasks, its look at the queue, its heart
-
-
-@pytest.fixture
-def upstream() -> Iterator[SilentService]:
-    service = SilentService()
-    yield service
-    service.stop()
 
 
 def ask_for_image(waule: LiveWaule, key: str) -> socket.socket:
@@ -64,9 +56,9 @@ def pids_of(waule: LiveWaule) -> set[str]:
 
 @pytest.mark.slow
 def test_three_hundred_wait_and_hold_no_connection(
-    live_waule: LiveWaule, upstream: SilentService, acme: Tenant, any_database: None
+    live_waule: LiveWaule, silent_service: SilentService, acme: Tenant, any_database: None
 ) -> None:
-    live_waule.environ |= {"OPENAI_API_URL": upstream.url, "OPENAI_API_KEY": "sk-upstream"}
+    live_waule.environ |= {"OPENAI_API_URL": silent_service.url, "OPENAI_API_KEY": "sk-upstream"}
     image_model("painter", provider="openai")
     video_model("sora-2", provider="openai")
     charged = image_model("flash", base=1)
@@ -76,16 +68,16 @@ def test_three_hundred_wait_and_hold_no_connection(
         images = list(callers.map(lambda _number: ask_for_image(live_waule, key), range(IMAGES)))
         list(callers.map(lambda _number: order(live_waule, acme, key=key), range(VIDEOS)))
     live_waule.run("worker", "--concurrency", str(VIDEOS))
-    eventually(lambda: upstream.waiting == IMAGES + VIDEOS, seconds=60)
+    eventually(lambda: silent_service.waiting == IMAGES + VIDEOS)
     assert open_connections(live_waule) <= 2 * settings.DATABASE_CONNECTIONS + OWN_CONNECTIONS
     for _time in range(20):
         body = {"targetType": "tenant", "targetId": str(acme.pk), "modelId": str(charged.pk), "operation": "image"}
         assert live_waule.internal("POST", "/internal/billing/charge", body)[0] == 200
-    upstream.release()
+    silent_service.release()
     answers = [asked.recv(64).partition(b"\r\n")[0] for asked in images]
     for asked in images:
         asked.close()
     assert set(answers) == {b"HTTP/1.1 502 Bad Gateway"}
     left = Generation.objects.filter(state__in=["queued", "running"])
-    eventually(lambda: not left.exists(), seconds=60)
-    assert balance(acme) == (21_000 - 20, 0)
+    eventually(lambda: not left.exists())
+    assert balance_and_held(acme) == (21_000 - 20, 0)

@@ -1,5 +1,6 @@
 """What the tests of every provider share."""
 
+import base64
 from typing import Any
 
 from aiservices.generations.providers.base import Job
@@ -29,3 +30,10 @@ class Heard(list[int]):
 
     def __call__(self, percent: int) -> None:
         self.append(percent)
+
+
+def pictures(*pictures: bytes, **candidate: Any) -> dict[str, Any]:
+    """Gemini's answer with these pictures."""
+    parts = [{"text": "Here:"}]
+    parts += [{"inlineData": {"mimeType": "image/png", "data": base64.b64encode(data).decode()}} for data in pictures]
+    return {"candidates": [{"content": {"parts": parts, "role": "model"}, "finishReason": "STOP"} | candidate]}

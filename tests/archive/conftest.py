@@ -1,7 +1,6 @@
 """A ledger that reaches a year back, and what archiving makes of it."""
 
 import gzip
-import io
 import json
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
@@ -11,7 +10,6 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from django.conf import settings
-from django.core.management import call_command
 from django.test import override_settings
 from django.utils import timezone
 
@@ -19,7 +17,8 @@ from billing.catalog.models import AIModel
 from billing.ledger.models import Account, Charge, LedgerEntry, Refund
 from billing.ledger.posting import chained_hash
 from tenants.models import Tenant
-from tests.billing.conftest import priced_model
+from tests.callers import manage_json
+from tests.catalog import priced_model
 
 KEYS = "k2:second-signing-key-0a9b8c7d6e5f4g3h,k1:first-signing-key-1a2b3c4d5e6f7g8h"
 
@@ -115,13 +114,6 @@ def old(any_database: None, signing_keys: None) -> tuple[History, History]:
 Archive = Callable[..., dict[str, Any]]
 
 
-def command(*arguments: str) -> dict[str, Any]:
-    out = io.StringIO()
-    call_command(*arguments, "--json", stdout=out)
-    result: dict[str, Any] = json.loads(out.getvalue())
-    return result
-
-
 def lines_of(path: Path) -> list[dict[str, Any]]:
     with gzip.open(path, "rt") as file:
         return [json.loads(line) for line in file]
@@ -132,6 +124,6 @@ def archive(tmp_path: Path) -> Archive:
     """Archives everything before the month so many months ago."""
 
     def run(before: int = 4, **options: Any) -> dict[str, Any]:
-        return command("archive_ledger", "--before", month_name(before), "--directory", str(tmp_path / "ledger"))
+        return manage_json("archive_ledger", "--before", month_name(before), "--directory", str(tmp_path / "ledger"))
 
     return run

@@ -21,7 +21,8 @@ from billing.usage_reports.selectors import Period, credits_used_ever, ledger_us
 from tenants.erasure import window
 from tenants.models import AuditEntry, Tenant
 from tenants.principal import Principal
-from tests.archive.conftest import Archive, History, command, lines_of, month_ago, month_name
+from tests.archive.conftest import Archive, History, lines_of, month_ago, month_name
+from tests.callers import manage_json
 from waule.core.errors import InvalidRequest
 
 Old = tuple[History, History]
@@ -94,7 +95,7 @@ def test_a_month_that_is_too_young_or_none_is_refused(old: Old, archive: Archive
         archive(2)
     for wrong in ("2026-13", "2026", "2026-1", "May"):
         with pytest.raises(CommandError, match="write YYYY-MM"):
-            command("archive_ledger", "--before", wrong, "--directory", str(tmp_path))
+            manage_json("archive_ledger", "--before", wrong, "--directory", str(tmp_path))
 
 
 def test_without_a_key_or_a_directory_nothing_is_written(old: Old, archive: Archive, tmp_path: Path) -> None:
@@ -108,7 +109,7 @@ def test_without_a_key_or_a_directory_nothing_is_written(old: Old, archive: Arch
 
 
 def test_a_dry_run_counts_and_moves_nothing(old: Old, tmp_path: Path) -> None:
-    found = command("archive_ledger", "--before", month_name(4), "--directory", str(tmp_path / "x"), "--dry-run")
+    found = manage_json("archive_ledger", "--before", month_name(4), "--directory", str(tmp_path / "x"), "--dry-run")
     assert found == {"dryRun": True, "months": [month_name(7), month_name(6), month_name(5)], "entries": 2 * 3 * 6}
     assert live_entries() == 64 and not (tmp_path / "x").exists()
 

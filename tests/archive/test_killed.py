@@ -17,7 +17,7 @@ from billing.services import charge
 from tenants.models import Tenant
 from tenants.principal import Principal
 from tests.archive.conftest import KEYS, History, month_ago, month_name
-from tests.billing.conftest import priced_model
+from tests.catalog import priced_model
 from tests.live import Database, manage
 
 pytestmark = pytest.mark.slow

@@ -1,7 +1,6 @@
 """Archived months are read back: statements are whole where the file is at hand, here or in the platform's bucket."""
 
 import io
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,8 @@ from billing.ledger.closings import LedgerArchive, LedgerArchiveCopy
 from billing.statement_pdf import write
 from billing.statements import Statement, csv_lines, statement, summary
 from tenants.models import AuditEntry, User
-from tests.admin.conftest import confirm_password
-from tests.archive.conftest import Archive, History, command, month_ago, month_name
+from tests.archive.conftest import Archive, History, month_ago, month_name
+from tests.callers import confirm_password, manage_json
 from tests.upstreams.s3_service import S3Service
 
 Old = tuple[History, History]
@@ -28,13 +27,6 @@ def folder(tmp_path: Path, settings: Any) -> Path:
     """Where archives go, as the setting names it."""
     settings.LEDGER_ARCHIVE_DIR = str(tmp_path / "ledger")
     return tmp_path / "ledger"
-
-
-@pytest.fixture(scope="module")
-def s3() -> Iterator[S3Service]:
-    service = S3Service()
-    yield service
-    service.stop()
 
 
 @pytest.fixture
@@ -97,10 +89,10 @@ def test_without_its_file_the_statement_names_it(old: Old, archive: Archive, fol
 def test_a_month_is_fetched_from_the_bucket(old: Old, archive: Archive, folder: Path, bucket: S3Service) -> None:
     entries = facts(of_month(old))
     archive()
-    done = command("archive_ledger", "--before", month_name(4), "--to-bucket")
+    done = manage_json("archive_ledger", "--before", month_name(4), "--to-bucket")
     names = [f"ledger-{month_name(ago)}.jsonl.gz" for ago in (7, 6, 5)]
     assert done["copied"] == names
-    assert command("archive_ledger", "--before", month_name(4), "--to-bucket")["copied"] == []
+    assert manage_json("archive_ledger", "--before", month_name(4), "--to-bucket")["copied"] == []
     assert AuditEntry.objects.filter(action="ledger.copy").count() == LedgerArchiveCopy.objects.count() == 3
     for path in folder.iterdir():
         path.unlink()
@@ -113,7 +105,7 @@ def test_what_the_bucket_does_not_give_back_is_named(
     old: Old, archive: Archive, folder: Path, bucket: S3Service, settings: Any, tmp_path: Path
 ) -> None:
     archive()
-    command("archive_ledger", "--before", month_name(4), "--to-bucket")
+    manage_json("archive_ledger", "--before", month_name(4), "--to-bucket")
     for path in folder.iterdir():
         path.unlink()
     other = tmp_path / "other"
@@ -129,10 +121,10 @@ def test_an_open_bucket_or_none_is_refused(old: Old, archive: Archive, folder: P
     archive()
     settings.OSS_PUBLIC = True
     with pytest.raises(CommandError, match="Everybody may read"):
-        command("archive_ledger", "--before", month_name(4), "--to-bucket")
+        manage_json("archive_ledger", "--before", month_name(4), "--to-bucket")
     settings.OSS_DRIVER = "local"
     with pytest.raises(CommandError, match="has no bucket"):
-        command("archive_ledger", "--before", month_name(4), "--to-bucket")
+        manage_json("archive_ledger", "--before", month_name(4), "--to-bucket")
     assert not LedgerArchiveCopy.objects.exists()
 
 
@@ -147,7 +139,7 @@ def test_the_list_says_what_each_month_holds_and_where_it_lies(
     old: Old, archive: Archive, folder: Path, bucket: S3Service, admin_client: Any
 ) -> None:
     archive()
-    command("archive_ledger", "--before", month_name(4), "--to-bucket")
+    manage_json("archive_ledger", "--before", month_name(4), "--to-bucket")
     (folder / f"ledger-{month_name(6)}.jsonl.gz").unlink()
     LedgerArchiveCopy.objects.filter(archive__month=month_name(5)).delete()
     page = admin_client.get(reverse("admin:billing_ledgerarchive_changelist")).text
@@ -179,7 +171,7 @@ def test_a_file_in_the_bucket_is_opened_by_a_signed_address(
     old: Old, archive: Archive, folder: Path, bucket: S3Service, admin_client: Any
 ) -> None:
     archive()
-    command("archive_ledger", "--before", month_name(4), "--to-bucket")
+    manage_json("archive_ledger", "--before", month_name(4), "--to-bucket")
     row = LedgerArchive.objects.get(month=month_name(7))
     (folder / row.file).unlink()
     confirm_password(admin_client)

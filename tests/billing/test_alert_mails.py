@@ -17,10 +17,10 @@ from tenants.services import add_member
 from tenants.webhooks import outbox
 from tenants.webhooks.delivery import deliver_due
 from tenants.webhooks.models import OutboxMessage
-from tests.aiservices.test_video_jobs import eventually
-from tests.conftest import give
+from tests.books import give
 from tests.live import manage
 from tests.upstreams.smtp_service import SmtpService
+from tests.waiting import eventually
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def test_a_used_budget_is_written_in_both_languages(acme: Tenant, people: Any, s
     from billing.catalog.usage import UsageRequest
     from billing.services import charge
     from tenants.principal import Principal
-    from tests.billing.conftest import priced_model
+    from tests.catalog import priced_model
 
     model = priced_model("seven")
     Budget.objects.filter(id=budget.id).update(limit_credits=8)

@@ -18,7 +18,7 @@ from billing.monitoring.models import Alert, AlertThreshold, ReconcileRun
 from billing.services import charge, hold
 from tenants.principal import Principal
 from tenants.webhooks.models import OutboxMessage, Webhook
-from tests.conftest import give
+from tests.books import give
 
 
 @pytest.fixture(autouse=True)

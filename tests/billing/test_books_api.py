@@ -12,8 +12,8 @@ from billing.catalog.models import AIModel
 from billing.ledger.models import MAX_CREDITS, Account, Kind, LedgerEntry
 from billing.reconciliation.checks import reconcile
 from tenants.principal import Principal
-from tests.billing.conftest import permit, priced_model
-from tests.billing.test_charge_api import body, books_of
+from tests.books import body, books_of
+from tests.catalog import permit, priced_model
 from waule.core.errors import InvalidRequest
 
 

@@ -20,8 +20,8 @@ from billing.ledger.models import Account, DailyUsage
 from billing.reconciliation.checks import reconcile
 from billing.services import expire_holds, mark_unknown
 from tenants.models import Tenant, User
-from tests.billing.conftest import permit, priced_model
-from tests.conftest import Internal
+from tests.callers import Internal
+from tests.catalog import permit, priced_model
 
 STEPS = 50
 RUNS = 45

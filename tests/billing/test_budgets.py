@@ -17,7 +17,7 @@ from billing.ledger.models import Account, Charge, Hold
 from billing.services import BatchItem, capture, charge, charge_many, hold, refund, release
 from tenants.models import ApiKey
 from tenants.principal import Principal
-from tests.billing.test_charge_api import body
+from tests.books import body
 from waule.core.errors import WauleError
 
 CHARGE = "/internal/billing/charge"

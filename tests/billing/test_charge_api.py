@@ -7,24 +7,13 @@ import pytest
 from django.utils import timezone
 
 from billing.catalog.models import AIModel
-from billing.ledger.models import Account, Charge, DailyUsage, LedgerEntry
+from billing.ledger.models import Charge, DailyUsage, LedgerEntry
 from billing.reconciliation.checks import reconcile
 from billing.services.permissions import billing_day, seconds_to_tomorrow
-from tests.billing.conftest import permit, priced_model
+from tests.books import body, books_of
+from tests.catalog import permit, priced_model
 
 URL = "/internal/billing/charge"
-
-
-def body(target: Any, model: Any = "flash", **use: Any) -> dict[str, Any]:
-    kind = "tenant" if type(target).__name__ == "Tenant" else "user"
-    return {"targetType": kind, "targetId": str(target.id), "modelId": str(model), "operation": "image", **use}
-
-
-def books_of(target: Any) -> tuple[int, int, int]:
-    """Balance, entries and charges of a target's live account."""
-    owner = {"tenant": target} if type(target).__name__ == "Tenant" else {"user": target}
-    account = Account.objects.get(mode="live", **owner)
-    return account.balance, account.last_seq, Charge.objects.filter(account=account).count()
 
 
 def test_a_charge_takes_its_price_and_says_so(internal: Any, acme: Any, flash: AIModel) -> None:

@@ -19,9 +19,8 @@ from billing.ledger.models import Account, Charge, Hold, LedgerEntry
 from billing.ledger.posting import entry_hash
 from billing.reconciliation.checks import reconcile
 from tenants.services import create_api_key
-from tests.billing.conftest import permit
-from tests.billing.test_charge_api import body
-from tests.conftest import give
+from tests.books import body, give
+from tests.catalog import permit
 
 postgresql_only = pytest.mark.skipif("connection.vendor != 'postgresql'", reason="SQLite has the long way alone")
 

@@ -14,8 +14,8 @@ from billing.ledger.posting import database_now
 from billing.reconciliation.checks import reconcile
 from billing.services import expire_holds
 from tenants.services import create_api_key
-from tests.billing.conftest import permit
-from tests.billing.test_charge_api import body
+from tests.books import body
+from tests.catalog import permit
 
 URL = "/internal/billing/holds"
 

@@ -10,7 +10,7 @@ from billing.catalog.models import AIModel
 from billing.ledger.models import Account, ProvenEntry
 from billing.reconciliation.checks import reconcile
 from billing.reconciliation.incremental import reconcile_new
-from tests.billing.test_charge_api import body
+from tests.books import body
 
 CHARGE = "/internal/billing/charge"
 

@@ -7,8 +7,8 @@ import pytest
 from billing.catalog.models import AIModel
 from billing.ledger.models import DailyUsage, LedgerEntry
 from billing.reconciliation.checks import reconcile
-from tests.billing.conftest import permit, priced_model
-from tests.billing.test_charge_api import body
+from tests.books import body
+from tests.catalog import permit, priced_model
 
 URL = "/internal/billing/refund"
 

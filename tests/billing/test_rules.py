@@ -11,22 +11,13 @@ from billing.admin.catalog import prices as admin_prices  # noqa: F401  (its pag
 from billing.catalog.current import current_catalog
 from billing.catalog.models import AIModel, BillingPrice, BillingRule, LevelConfig
 from billing.catalog.rules import check, rule_of
-from tests.admin.conftest import confirm_password
 
 pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
-def flash() -> AIModel:
+def flash_without_price() -> AIModel:
     return AIModel.objects.create(model_id="flash", name="Flash", provider="gemini", type="IMAGE_GENERATION")
-
-
-@pytest.fixture
-def staff(root: Any) -> Client:
-    client = Client()
-    client.force_login(root)
-    confirm_password(client)  # prices are saved and deleted with it alone
-    return client
 
 
 def rule_form(prices: list[dict[str, Any]] | None = None, *, initial: int = 0, **fields: Any) -> dict[str, Any]:
@@ -55,29 +46,32 @@ def rejections(answer: Any) -> str:
     return re.sub(r"<[^>]+>|\s+", " ", answer.content.decode())
 
 
-def test_a_rule_is_saved_and_priced_at_once(staff: Client, flash: AIModel) -> None:
+def test_a_rule_is_saved_and_priced_at_once(staff: Client, flash_without_price: AIModel) -> None:
     before = current_catalog().version
     rows = [{"dimension": "resolution", "value": "2K", "credits": 30}]
-    answer = staff.post("/admin/billing/billingrule/add/", rule_form(rows, model=flash.pk))
+    answer = staff.post("/admin/billing/billingrule/add/", rule_form(rows, model=flash_without_price.pk))
     assert answer.status_code == 302, answer.content.decode()
-    rule = current_catalog().rules[f"model:{flash.pk}"]
+    rule = current_catalog().rules[f"model:{flash_without_price.pk}"]
     assert (rule.version, rule.base_credits, [row.credits for row in rule.prices]) == (1, 15, [30])
     assert current_catalog().version > before
 
 
-def test_each_change_raises_the_version_once(staff: Client, flash: AIModel) -> None:
-    rule = BillingRule.objects.create(name="flash image", model=flash, billing_type="PER_IMAGE", base_credits=15)
+def test_each_change_raises_the_version_once(staff: Client, flash_without_price: AIModel) -> None:
+    rule = BillingRule.objects.create(name="flash image", model=flash_without_price, billing_type="PER_IMAGE", base_credits=15)
     price = BillingPrice.objects.create(rule=rule, dimension="resolution", value="2K", credits=30)
     address = f"/admin/billing/billingrule/{rule.pk}/change/"
     row = {"id": price.pk, "rule": rule.pk, "dimension": "resolution", "value": "2K", "credits": 30}
-    assert staff.post(address, rule_form([row], initial=1, model=flash.pk)).status_code == 302
+    assert staff.post(address, rule_form([row], initial=1, model=flash_without_price.pk)).status_code == 302
     rule.refresh_from_db()
     assert rule.version == 1
-    assert staff.post(address, rule_form([row | {"credits": 31}], initial=1, model=flash.pk)).status_code == 302
+    assert staff.post(address, rule_form([row | {"credits": 31}], initial=1, model=flash_without_price.pk)).status_code == 302
     rule.refresh_from_db()
     assert rule.version == 2
     assert (
-        staff.post(address, rule_form([row | {"credits": 32}], initial=1, model=flash.pk, base_credits="16")).status_code == 302
+        staff.post(
+            address, rule_form([row | {"credits": 32}], initial=1, model=flash_without_price.pk, base_credits="16")
+        ).status_code
+        == 302
     )
     assert current_catalog().rules[rule.scope].version == 3
 
@@ -103,18 +97,18 @@ def test_each_change_raises_the_version_once(staff: Client, flash: AIModel) -> N
     ],
 )
 def test_what_cannot_work_is_refused(
-    staff: Client, flash: AIModel, fields: dict[str, Any], rows: list[dict[str, Any]], why: str
+    staff: Client, flash_without_price: AIModel, fields: dict[str, Any], rows: list[dict[str, Any]], why: str
 ) -> None:
-    answer = staff.post("/admin/billing/billingrule/add/", rule_form(rows, **({"model": flash.pk} | fields)))
+    answer = staff.post("/admin/billing/billingrule/add/", rule_form(rows, **({"model": flash_without_price.pk} | fields)))
     assert why in rejections(answer)
     assert not BillingRule.objects.exists()
 
 
-def test_the_last_row_a_rule_needs_cannot_be_deleted(staff: Client, flash: AIModel) -> None:
-    rule = BillingRule.objects.create(name="video", model=flash, billing_type="DURATION_RESOLUTION")
+def test_the_last_row_a_rule_needs_cannot_be_deleted(staff: Client, flash_without_price: AIModel) -> None:
+    rule = BillingRule.objects.create(name="video", model=flash_without_price, billing_type="DURATION_RESOLUTION")
     price = BillingPrice.objects.create(rule=rule, dimension="resolution", value="720p", credits=4)
     row = {"id": price.pk, "rule": rule.pk, "dimension": "resolution", "value": "720p", "credits": 4, "DELETE": "on"}
-    form = rule_form([row], initial=1, model=flash.pk, billing_type="DURATION_RESOLUTION", base_credits="0")
+    form = rule_form([row], initial=1, model=flash_without_price.pk, billing_type="DURATION_RESOLUTION", base_credits="0")
     assert "needs at least one price row" in rejections(staff.post(f"/admin/billing/billingrule/{rule.pk}/change/", form))
     assert rule.prices.count() == 1
 
@@ -127,30 +121,30 @@ def test_a_second_rule_of_a_scope_is_refused_by_name(staff: Client, spelling: st
     assert BillingRule.objects.count() == 1
 
 
-def test_check_names_every_field(flash: AIModel) -> None:
-    rule = BillingRule(name="x", model=flash, billing_type="OPERATION_MODE", base_credits=-1)
+def test_check_names_every_field(flash_without_price: AIModel) -> None:
+    rule = BillingRule(name="x", model=flash_without_price, billing_type="OPERATION_MODE", base_credits=-1)
     with pytest.raises(ValidationError) as caught:
         check(rule, [BillingPrice(dimension="operationType", value="Imagine")])
     assert set(caught.value.message_dict) == {"base_credits", "prices"}
 
 
-def test_a_multiplier_reads_back_as_it_was_written(flash: AIModel) -> None:
-    rule = BillingRule.objects.create(name="x", model=flash, billing_type="OPERATION_MODE")
+def test_a_multiplier_reads_back_as_it_was_written(flash_without_price: AIModel) -> None:
+    rule = BillingRule.objects.create(name="x", model=flash_without_price, billing_type="OPERATION_MODE")
     BillingPrice.objects.create(rule=rule, dimension="mode", value="fast", multiplier="1.5")
     (row,) = rule_of(rule, rule.prices.all()).prices
     assert str(row.multiplier) == "1.5"
 
 
-def test_deleting_from_the_list_reaches_the_catalog(staff: Client, flash: AIModel) -> None:
-    rule = BillingRule.objects.create(name="x", model=flash, billing_type="PER_IMAGE", base_credits=15)
+def test_deleting_from_the_list_reaches_the_catalog(staff: Client, flash_without_price: AIModel) -> None:
+    rule = BillingRule.objects.create(name="x", model=flash_without_price, billing_type="PER_IMAGE", base_credits=15)
     assert current_catalog().rules
     form = {"action": "delete_selected", "_selected_action": str(rule.pk), "post": "yes"}
     assert staff.post("/admin/billing/billingrule/", form).status_code == 302
     assert not current_catalog().rules
 
 
-def test_the_lists_open(staff: Client, flash: AIModel) -> None:
-    rule = BillingRule.objects.create(name="flash price", model=flash, billing_type="PER_IMAGE", base_credits=1500)
+def test_the_lists_open(staff: Client, flash_without_price: AIModel) -> None:
+    rule = BillingRule.objects.create(name="flash price", model=flash_without_price, billing_type="PER_IMAGE", base_credits=1500)
     BillingPrice.objects.create(rule=rule, dimension="resolution", value="2K", credits=30)
     listed = staff.get("/admin/billing/billingrule/").content.decode()
     assert "flash price" in listed and "30 – 1,500" in listed
@@ -172,15 +166,15 @@ def level_form(rows: list[dict[str, Any]]) -> dict[str, Any]:
     return form
 
 
-def test_permissions_of_a_level(staff: Client, flash: AIModel) -> None:
+def test_permissions_of_a_level(staff: Client, flash_without_price: AIModel) -> None:
     LevelConfig.objects.filter(level="SVIP").delete()
-    twice = [{"model": flash.pk}, {"model": flash.pk, "daily_limit": 3}]
+    twice = [{"model": flash_without_price.pk}, {"model": flash_without_price.pk, "daily_limit": 3}]
     assert "Another row of this level is about the same" in rejections(
         staff.post("/admin/billing/levelconfig/add/", level_form(twice))
     )
     neither = [{"daily_limit": 3}]
     assert "Give exactly one of model" in rejections(staff.post("/admin/billing/levelconfig/add/", level_form(neither)))
-    right = [{"model": flash.pk, "daily_limit": 3}, {"node_type": "image"}]
+    right = [{"model": flash_without_price.pk, "daily_limit": 3}, {"node_type": "image"}]
     assert staff.post("/admin/billing/levelconfig/add/", level_form(right)).status_code == 302
-    permission = current_catalog().permissions["SVIP", f"model:{flash.pk}"]
+    permission = current_catalog().permissions["SVIP", f"model:{flash_without_price.pk}"]
     assert permission.daily_limit == 3

@@ -12,7 +12,7 @@ from django.urls import reverse
 
 from billing.catalog.models import AIModel
 from billing.ledger.models import Account, LedgerEntry
-from tests.billing.test_charge_api import body
+from tests.books import body
 from waule.core.http.fields import iso
 
 URL = "/internal/billing/statement"

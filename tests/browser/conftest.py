@@ -10,6 +10,7 @@ import pytest
 from django.contrib.auth.hashers import PBKDF2PasswordHasher
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from billing.catalog.models import AIModel, BillingRule
 from tenants.models import User
 from tests import tools
 from tests.live import LiveWaule
@@ -25,6 +26,11 @@ ARGUMENTS = [
     "--disable-sync",
 ]
 PASSWORD = "root-password"
+TOO_WIDE = """
+    () => document.documentElement.scrollWidth <= innerWidth ? [] : [...document.querySelectorAll("main *, #main *, body *")]
+        .filter(one => one.getBoundingClientRect().right > innerWidth + 1)
+        .map(one => `${one.tagName}.${one.className}: ${one.textContent.trim().slice(0, 60)}`).slice(0, 8)
+"""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -85,18 +91,20 @@ def _is_ours(url: str, ours: str) -> bool:
 
 
 @pytest.fixture
-def root(any_database: None) -> User:
+def root(root: User) -> User:
     """The operator, with a password hashed as the server does it (the tests' own process uses a quicker hash)."""
-    user = User.objects.create_superuser("root", "root@example.com")
-    hashed = PBKDF2PasswordHasher().encode(PASSWORD, "planted-salt", iterations=1000)
-    User.objects.filter(pk=user.pk).update(password=hashed)
-    return user
+    User.objects.filter(pk=root.pk).update(password=hashed(PASSWORD))
+    return root
 
 
-def log_in(page: Page, *, confirm: bool = True) -> Page:
-    """Logs in, and gives the password once more, which then holds for five minutes."""
+def hashed(password: str) -> str:
+    return PBKDF2PasswordHasher().encode(password, "planted-salt", iterations=1000)
+
+
+def log_in(page: Page, username: str = "root", *, confirm: bool = True) -> Page:
+    """Logs in to the admin, and gives the password once more, which then holds for five minutes."""
     page.goto("/admin/")
-    page.fill("[name=username]", "root")
+    page.fill("[name=username]", username)
     page.fill("[name=password]", PASSWORD)
     page.click("#login-form button[type=submit]")
     if not confirm:
@@ -121,3 +129,30 @@ def shot(request: pytest.FixtureRequest) -> Any:
             page.screenshot(path=f"{directory}/{name}.png", **options)
 
     return take
+
+
+def too_wide(page) -> list[str]:
+    """What makes the page wider than its window."""
+    return page.evaluate(TOO_WIDE)
+
+
+@pytest.fixture
+def studio(live_waule: LiveWaule) -> str:
+    """A tenant and its owner, made as the operator makes them."""
+    model = AIModel.objects.create(model_id="sandbox-image", name="Sandbox Image", provider="sandbox", type="IMAGE_GENERATION")
+    BillingRule.objects.create(name="sandbox image", model=model, billing_type="PER_REQUEST", base_credits=7)
+    made = live_waule.manage("create_tenant", "Studio 星河", "--credits", "500", "--all-models")
+    assert made.returncode == 0, made.stderr
+    user = User.objects.create_user("olga", "olga@studio.example")
+    User.objects.filter(pk=user.pk).update(password=hashed(PASSWORD))
+    added = live_waule.manage("add_member", "Studio 星河", "olga")
+    assert added.returncode == 0, added.stderr
+    return "olga"
+
+
+def log_in_to_console(page: Page, username: str) -> None:
+    page.goto("/console/")
+    page.fill("[name=username]", username)
+    page.fill("[name=password]", PASSWORD)
+    page.click("#login-form button[type=submit]")
+    page.wait_for_url("**/console/")

@@ -21,7 +21,7 @@ from billing.catalog.models import AIModel, BillingRule
 from tenants.models import Tenant, User
 from tenants.services import create_api_key
 from tests.aiservices.credential_rows import access_token, key, token
-from tests.conftest import give
+from tests.books import give
 from tests.live import LiveWaule
 from tests.upstreams.sora_service import PASSWORD, USERNAME, SoraService
 from waule.core.ids import uuid7
@@ -31,7 +31,7 @@ PAGE = "/admin/ai-services/"
 
 
 @pytest.fixture(scope="module")
-def sora() -> Iterator[SoraService]:
+def sora_service() -> Iterator[SoraService]:
     service = SoraService()
     yield service
     service.stop()
@@ -46,11 +46,11 @@ def gemini(request: Request) -> Response:
 
 
 @pytest.fixture(scope="module")
-def site(standing_waule: LiveWaule, sora: SoraService, django_db_blocker: Any) -> Iterator[LiveWaule]:
+def site(standing_waule: LiveWaule, sora_service: SoraService, django_db_blocker: Any) -> Iterator[LiveWaule]:
     with HTTPServer(host="127.0.0.1", port=0) as upstream:
         upstream.expect_request("/v1beta/models").respond_with_handler(gemini)
         standing_waule.environ |= {
-            "SORA_API_URL": sora.url,
+            "SORA_API_URL": sora_service.url,
             "SORA_API_USERNAME": USERNAME,
             "SORA_API_PASSWORD": PASSWORD,
             "GEMINI_API_URL": upstream.url_for("/v1beta"),
@@ -122,7 +122,7 @@ def is_in_one_language(page: Page, language: str) -> None:
 
 
 @pytest.mark.parametrize("provider", ["gemini", "sora"])
-def test_a_credential_from_adding_to_deleting(visit, site, sora, shot, language, provider):
+def test_a_credential_from_adding_to_deleting(visit, site, sora_service, shot, language, provider):
     page = visit(language)
     name = f"project-{language}-{provider}@example.com"
     secret = access_token(name) if provider == "sora" else f"AIza-{uuid7().hex}"
@@ -145,7 +145,7 @@ def test_a_credential_from_adding_to_deleting(visit, site, sora, shot, language,
     assert ("slow since Monday" if language == "en" else "周一起很慢") in row(page, name).inner_text()
     assert model.objects.get(name=name).is_active is False
     if provider == "sora":
-        assert sora.by_secret(secret)["is_active"] is False
+        assert sora_service.by_secret(secret)["is_active"] is False
     is_in_one_language(page, language)
     press(page, name, "Enable")
     told(page, ngettext("%(count)s is enabled.", "%(count)s are enabled.", 1) % {"count": 1})
@@ -158,7 +158,7 @@ def test_a_credential_from_adding_to_deleting(visit, site, sora, shot, language,
     page.goto(PAGE)
     assert row(page, name).count() == 0
     if provider == "sora":
-        assert sora.by_secret(secret) is None
+        assert sora_service.by_secret(secret) is None
     else:
         assert not model.objects.filter(name=name).exists()
 
@@ -214,11 +214,11 @@ def test_a_model_is_switched_off_and_a_generation_is_refused(visit, site, shot, 
     assert generate().status_code == 200
 
 
-def test_a_dying_key_and_a_service_that_is_down(visit, sora, shot, language):
+def test_a_dying_key_and_a_service_that_is_down(visit, sora_service, shot, language):
     dying = key(f"project-dying-{language}", last_used_at=timezone.now())
     dying.secret = f"AIza-dead-{uuid7().hex}"
     dying.save()
-    sora.stop()
+    sora_service.stop()
     try:
         page = visit(language)
         press(page, dying.name, "Test")
@@ -232,14 +232,14 @@ def test_a_dying_key_and_a_service_that_is_down(visit, sora, shot, language):
         page.click("button[name=sync]")
         page.get_by_text(gettext("The Sora service cannot be asked, nothing was changed: %(why)s").partition("%")[0]).wait_for()
     finally:
-        sora.start()
+        sora_service.start()
     page.click("button[name=check]")
     page.locator(".waule-alarm", has_text=gettext("Sora service")).first.wait_for(state="detached")  # no worker lives here
     GeminiKey.objects.filter(pk=dying.pk).delete()
 
 
 @pytest.fixture(scope="module")
-def busy(site: LiveWaule) -> None:
+def busy_day(site: LiveWaule) -> None:
     """A platform on an ordinary day with its ordinary troubles."""
     now = timezone.now()
     GeminiKey.objects.all().delete()
@@ -307,7 +307,7 @@ def busy(site: LiveWaule) -> None:
     [(1440, "light", "en"), (1440, "dark", "zh-hans"), (768, "light", "zh-hans"), (390, "light", "zh-hans"), (390, "dark", "en")],
     indirect=["language"],
 )
-def test_it_fits(visit, busy, shot, width, scheme, language):
+def test_it_fits(visit, busy_day, shot, width, scheme, language):
     reason = "Maintenance at the provider" if language == "en" else "上游维护中"
     AIModel.objects.filter(model_id="sora2-image").update(disabled_reason=reason)
     page = visit(language, width=width, color_scheme=scheme, height=844 if width == 390 else 900)

@@ -5,11 +5,9 @@ import re
 import pytest
 from playwright.sync_api import Page
 
-from billing.catalog.models import AIModel, BillingRule
 from billing.ledger.models import Account
-from tenants.models import ApiKey, User
-from tests.browser.conftest import PASSWORD
-from tests.live import LiveWaule
+from tenants.models import ApiKey
+from tests.browser.conftest import PASSWORD, log_in_to_console
 
 LOOKS = [
     pytest.param("en", 1440, "light", id="en-1440-light"),
@@ -24,30 +22,6 @@ PAGES = [
 ]
 
 
-@pytest.fixture
-def studio(live_waule: LiveWaule) -> str:
-    """A tenant and its owner, made as the operator makes them."""
-    from django.contrib.auth.hashers import PBKDF2PasswordHasher
-
-    model = AIModel.objects.create(model_id="sandbox-image", name="Sandbox Image", provider="sandbox", type="IMAGE_GENERATION")
-    BillingRule.objects.create(name="sandbox image", model=model, billing_type="PER_REQUEST", base_credits=7)
-    made = live_waule.manage("create_tenant", "Studio 星河", "--credits", "500", "--all-models")
-    assert made.returncode == 0, made.stderr
-    user = User.objects.create_user("olga", "olga@studio.example")
-    User.objects.filter(pk=user.pk).update(password=PBKDF2PasswordHasher().encode(PASSWORD, "planted-salt", iterations=1000))
-    added = live_waule.manage("add_member", "Studio 星河", "olga")
-    assert added.returncode == 0, added.stderr
-    return "olga"
-
-
-def log_in(page: Page, username: str) -> None:
-    page.goto("/console/")
-    page.fill("[name=username]", username)
-    page.fill("[name=password]", PASSWORD)
-    page.click("#login-form button[type=submit]")
-    page.wait_for_url("**/console/")
-
-
 def assert_fits(page: Page, where: str) -> None:
     """Nothing is wider than the window."""
     too_wide = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
@@ -58,7 +32,7 @@ def assert_fits(page: Page, where: str) -> None:
 def test_from_the_login_to_the_first_picture_and_key(open_page, studio, shot, locale, width, scheme) -> None:
     page = open_page(width=width, locale=locale, color_scheme=scheme)
     name = f"console-{locale}-{width}-{scheme}"
-    log_in(page, studio)
+    log_in_to_console(page, studio)
     assert_fits(page, "home")
     shot(page, f"{name}-home", full_page=True)
     page.click("a[href='/console/try/']:visible")

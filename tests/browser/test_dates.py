@@ -6,9 +6,7 @@ from playwright.sync_api import Page, expect
 
 from billing.ledger.models import Account
 from tenants.models import Tenant
-from tests.browser.conftest import log_in
-from tests.browser.test_console import log_in as log_in_to_console
-from tests.browser.test_console import studio as studio
+from tests.browser.conftest import log_in, log_in_to_console
 
 
 def open_calendar(page: Page) -> None:

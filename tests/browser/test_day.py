@@ -20,8 +20,8 @@ from tenants import audit
 from tenants.models import TenantMember
 from tenants.principal import Principal
 from tenants.services import create_api_key
-from tests.browser.conftest import log_in
-from tests.conftest import give
+from tests.books import give
+from tests.browser.conftest import log_in, too_wide
 
 PROMPT = "水墨画：江南小桥流水人家，a very slow albatross over a basalt cliff at dawn"
 SETTINGS = {"en": "light", "zh-hans": "dark"}
@@ -67,18 +67,6 @@ def complaint(live_waule, acme, alice, root):
     figures.add_up()
     outcomes.add_up()
     return made[0]
-
-
-TOO_WIDE = """
-    () => document.documentElement.scrollWidth <= innerWidth ? [] : [...document.querySelectorAll("main *, #main *, body *")]
-        .filter(one => one.getBoundingClientRect().right > innerWidth + 1)
-        .map(one => `${one.tagName}.${one.className}: ${one.textContent.trim().slice(0, 60)}`).slice(0, 8)
-"""
-
-
-def too_wide(page) -> list[str]:
-    """What makes the page wider than its window."""
-    return page.evaluate(TOO_WIDE)
 
 
 FIRST_PAGE = {

@@ -11,8 +11,7 @@ from billing.monitoring.models import Alert
 from storage.models import OssConfig, StoredObject
 from tenants.models import Tenant, User
 from tests.admin.conftest import make_history
-from tests.browser.conftest import log_in
-from tests.browser.test_day import too_wide
+from tests.browser.conftest import log_in, too_wide
 
 SETTINGS = [("en", 1440, "dark"), ("en", 390, "light"), ("zh-hans", 1440, "light"), ("zh-hans", 390, "dark")]
 LEAST_CONTRAST, LEAST_OF_ICONS = 4.4, 3  # WCAG's 4.5, and what rounding takes from the theme's green badges

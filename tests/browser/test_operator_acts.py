@@ -14,14 +14,14 @@ from tenants import audit
 from tenants.models import Tenant
 from tenants.principal import Principal
 from tests.archive.conftest import History, month_name
-from tests.billing.conftest import priced_model
 from tests.browser.conftest import log_in
+from tests.catalog import priced_model
 
 BOTH = [("en", 1440), ("zh-hans", 390), ("en", 390), ("zh-hans", 1440)]
 
 
 @pytest.fixture
-def busy(live_waule: Any, root: Any) -> Account:
+def busy_studio(live_waule: Any, root: Any) -> Account:
     """星河工作室 with two months of uses, a stuck hold and an open alert."""
     tenant = Tenant.objects.create(name="星河工作室", enabled_models=["*"])
     account = Account.objects.get(tenant=tenant, mode="live")
@@ -48,10 +48,10 @@ def fits(page: Any, width: int) -> bool:
 
 @pytest.mark.parametrize(("language", "width"), BOTH)
 def test_a_statement_of_last_month_on_screen_on_paper_and_as_files(
-    open_page: Any, busy: Account, shot: Any, language: str, width: int
+    open_page: Any, busy_studio: Account, shot: Any, language: str, width: int
 ) -> None:
     page = log_in(open_page(locale=language, width=width))
-    page.goto(f"/admin/billing/account/{busy.id}/statement/")
+    page.goto(f"/admin/billing/account/{busy_studio.id}/statement/")
     page.click(f'.waule-months a[href="?month={month_name(1)}"]')
     page.locator(".waule-period").wait_for()
     assert month_name(1) in page.inner_text(".waule-period") and "星河工作室" in page.inner_text(".waule-period")
@@ -72,7 +72,7 @@ def test_a_statement_of_last_month_on_screen_on_paper_and_as_files(
 
 
 @pytest.mark.parametrize(("language", "width"), BOTH)
-def test_a_stuck_hold_is_released(open_page: Any, busy: Account, shot: Any, language: str, width: int) -> None:
+def test_a_stuck_hold_is_released(open_page: Any, busy_studio: Account, shot: Any, language: str, width: int) -> None:
     page = log_in(open_page(locale=language, width=width))
     held = Hold.objects.get()
     page.goto(f"/admin/billing/hold/{held.id}/change/")
@@ -84,11 +84,11 @@ def test_a_stuck_hold_is_released(open_page: Any, busy: Account, shot: Any, lang
     page.fill("[name=reason]", "网关丢了")
     page.click("#page-form button[type=submit]")
     page.wait_for_url("**/change/")
-    assert Hold.objects.get().state == "released" and Account.objects.get(id=busy.id).held == 0
+    assert Hold.objects.get().state == "released" and Account.objects.get(id=busy_studio.id).held == 0
 
 
 @pytest.mark.parametrize(("language", "width"), BOTH)
-def test_an_alert_is_silenced(open_page: Any, busy: Account, shot: Any, language: str, width: int) -> None:
+def test_an_alert_is_silenced(open_page: Any, busy_studio: Account, shot: Any, language: str, width: int) -> None:
     page = log_in(open_page(locale=language, width=width))
     alert = Alert.objects.filter(is_raised=True).first()
     assert alert is not None
@@ -105,7 +105,7 @@ def test_an_alert_is_silenced(open_page: Any, busy: Account, shot: Any, language
 
 
 @pytest.mark.parametrize(("language", "width"), BOTH)
-def test_the_audit_log_tells_both_values(open_page: Any, busy: Account, shot: Any, language: str, width: int) -> None:
+def test_the_audit_log_tells_both_values(open_page: Any, busy_studio: Account, shot: Any, language: str, width: int) -> None:
     page = log_in(open_page(locale=language, width=width))
     page.goto("/admin/tenants/auditentry/?actor=admin:root")
     assert page.get_by_text("1,000 → 5").first.is_visible()
@@ -114,7 +114,7 @@ def test_the_audit_log_tells_both_values(open_page: Any, busy: Account, shot: An
 
 
 @pytest.mark.parametrize(("language", "width"), BOTH)
-def test_columns_and_filters_of_ones_own(open_page: Any, busy: Account, shot: Any, language: str, width: int) -> None:
+def test_columns_and_filters_of_ones_own(open_page: Any, busy_studio: Account, shot: Any, language: str, width: int) -> None:
     page = log_in(open_page(locale=language, width=width))
     page.goto("/admin/billing/charge/?since=24h")
     page.locator('a[href^="this-list/"]').first.wait_for(state="attached")

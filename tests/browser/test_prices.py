@@ -12,8 +12,8 @@ from billing.ledger.models import Account
 from billing.monitoring import alerts
 from billing.monitoring.models import AlertThreshold
 from tenants.principal import Principal
-from tests.billing.conftest import priced_model
 from tests.browser.conftest import log_in
+from tests.catalog import priced_model
 
 WORDS = {
     "en": {

@@ -1,30 +1,19 @@
 """Above a limit: one person asks in her browser, the other approves in his."""
 
 import pytest
-from django.contrib.auth.hashers import PBKDF2PasswordHasher
 from django.contrib.auth.models import Group
 
 from billing.approvals.models import ApprovalRequest
 from billing.ledger.models import Account
 from tenants.models import User
-from tests.browser.conftest import PASSWORD
+from tests.browser.conftest import PASSWORD, hashed, log_in
 
 
 @pytest.fixture
-def staff(any_database):
-    hashed = PBKDF2PasswordHasher().encode(PASSWORD, "planted-salt", iterations=1000)
+def ann_and_bob(any_database):
     for name in ("ann", "bob"):
-        user = User.objects.create(username=name, password=hashed, is_staff=True)
+        user = User.objects.create(username=name, password=hashed(PASSWORD), is_staff=True)
         user.groups.add(Group.objects.get(name="finance"))
-
-
-def log_in(page, name):
-    page.goto("/admin/")
-    page.fill("[name=username]", name)
-    page.fill("[name=password]", PASSWORD)
-    page.click("#login-form button[type=submit]")
-    page.wait_for_url("**/admin/")
-    return page
 
 
 def give_password(page):
@@ -33,10 +22,11 @@ def give_password(page):
 
 
 @pytest.mark.parametrize(("locale", "width"), [("en-US", 1440), ("zh-CN", 390)])
-def test_one_asks_and_the_other_approves(open_page, live_waule, acme, staff, shot, locale, width):
+def test_one_asks_and_the_other_approves(open_page, live_waule, acme, ann_and_bob, shot, locale, width):
     live_waule.environ["APPROVAL_ABOVE_CREDITS"] = "10000"
     account = Account.objects.get(tenant=acme, mode="live")
-    ann = log_in(open_page(locale=locale, width=width), "ann")
+    ann = log_in(open_page(locale=locale, width=width), "ann", confirm=False)
+    ann.wait_for_url("**/admin/")
     ann.goto(f"/admin/billing/account/{account.pk}/grant/")
     give_password(ann)
     ann.wait_for_selector("#money-form")
@@ -53,7 +43,8 @@ def test_one_asks_and_the_other_approves(open_page, live_waule, acme, staff, sho
     row = ApprovalRequest.objects.get()
     assert ann.locator(f"a[href$='{row.pk}/approve/']").count() == 0
     shot(ann, f"asked-{locale}")
-    bob = log_in(open_page(locale=locale, width=width), "bob")
+    bob = log_in(open_page(locale=locale, width=width), "bob", confirm=False)
+    bob.wait_for_url("**/admin/")
     bob.goto("/admin/billing/approvalrequest/")
     shot(bob, f"approvals-{locale}")
     bob.click("#result_list a[href*='/change/']")

@@ -1,17 +1,19 @@
 """A server with models, a tenant's key, and the clients of others."""
 
+import io
 import json
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from billing.ledger.models import Account
 from tenants.models import Tenant
 from tenants.services import create_api_key
 from tests import tools
-from tests.aiservices.conftest import image_model
+from tests.catalog import image_model
 from tests.live import LiveWaule
 
 NODE_DIR = Path(__file__).parent / "node"
@@ -52,3 +54,9 @@ class Shop:
 def shop(live_waule: LiveWaule, acme: Tenant) -> Shop:
     live_waule.environ["JOB_LEASE_SECONDS"] = "3"
     return Shop(live_waule, acme)
+
+
+def png(size: tuple[int, int] = (64, 64), *, clear: bool = False) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGBA", size, (200, 80, 20, 0 if clear else 255)).save(file, "PNG")
+    return file.getvalue()

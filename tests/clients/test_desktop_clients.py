@@ -13,9 +13,8 @@ import pytest
 from PIL import Image
 
 from aiservices.generations.models import Generation
-from tests.aiservices.conftest import image_model
-from tests.clients.conftest import Shop
-from tests.clients.test_openai_clients import png
+from tests.catalog import image_model
+from tests.clients.conftest import Shop, png
 
 DESKTOP = Path(__file__).parent / "desktop"
 ORIGIN = "https://app.nextchat.dev"

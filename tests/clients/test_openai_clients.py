@@ -16,7 +16,7 @@ from PIL import Image
 
 from aiservices.generations.models import Generation
 from tests import tools
-from tests.clients.conftest import Shop
+from tests.clients.conftest import Shop, png
 
 pytestmark = pytest.mark.once  # the database makes no difference
 
@@ -27,12 +27,6 @@ UNSEEN_USAGE = {
     "input_tokens_details": {"image_tokens": 0, "text_tokens": 0},
     "credits_charged": 15,
 }
-
-
-def png(size: tuple[int, int] = (64, 64), *, clear: bool = False) -> bytes:
-    file = io.BytesIO()
-    Image.new("RGBA", size, (200, 80, 20, 0 if clear else 255)).save(file, "PNG")
-    return file.getvalue()
 
 
 def refused(call: Any) -> tuple[int, str | None, str | None]:

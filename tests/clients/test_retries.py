@@ -1,9 +1,8 @@
 """A request that a client repeats by itself is no second order: one picture, one charge."""
 
 import threading
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -17,18 +16,11 @@ from billing.ledger.models import Charge
 from tests.clients.conftest import Shop
 from tests.clients.relay import Relay
 from tests.live import LiveWaule
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.once  # the database makes no difference
 
 BODY = {"model": "painter", "prompt": "a fox"}
-
-
-def until(condition: Callable[[], Any], seconds: float = 60) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "it never came to it"
-        time.sleep(0.05)
-    return found
 
 
 def all_over() -> bool:
@@ -38,7 +30,7 @@ def all_over() -> bool:
 
 def only_once(shop: Shop) -> bool:
     """One picture and one charge, when everything has come to its end."""
-    until(all_over)
+    eventually(all_over)
     pictures = Counter(Generation.objects.values_list("state", flat=True))["succeeded"]
     return (pictures, Charge.objects.count(), shop.spent) == (1, 1, 15)
 
@@ -55,7 +47,7 @@ def give_up(shop: Shop, retry: int | None = None, **body: Any) -> None:
     before = Generation.objects.filter(state="running").count()
     with ThreadPoolExecutor(1) as caller:
         asked = caller.submit(post, shop, retry, timeout=1.5, **body)
-        until(lambda: asked.done() or Generation.objects.filter(state="running").count() > before)
+        eventually(lambda: asked.done() or Generation.objects.filter(state="running").count() > before)
         with pytest.raises(requests.RequestException):
             asked.result()
 
@@ -96,7 +88,7 @@ def relay(shop: Shop, tmp_path: Path) -> Iterator[Relay]:
 
 def kill_the_first(shop: Shop, relay: Relay) -> None:
     """The server dies while it makes the picture; another one answers at its address."""
-    until(lambda: Generation.objects.filter(state="running").exists())
+    eventually(lambda: Generation.objects.filter(state="running").exists())
     relay.backend = relay.second  # type: ignore[attr-defined]
     shop.waule.kill()
     relay.cut()
@@ -130,10 +122,10 @@ def test_what_joins_and_what_does_not(shop: Shop) -> None:
     """One server for the lot: each part begins with what the one before left."""
     assert post(shop, 0).status_code == 200
     # Its answer was delivered: a retry of an equal request belongs to another one, which never arrived.
-    until(lambda: Generation.objects.filter(delivered_at__isnull=False).count() == 1)
+    eventually(lambda: Generation.objects.filter(delivered_at__isnull=False).count() == 1)
     again = post(shop, 1)
     assert (again.status_code, "Idempotent-Replayed" in again.headers) == (200, False)
-    until(lambda: Generation.objects.filter(delivered_at__isnull=False).count() == 2)
+    eventually(lambda: Generation.objects.filter(delivered_at__isnull=False).count() == 2)
     assert (Generation.objects.count(), shop.spent) == (2, 30)
 
     shop.waule.restart(SANDBOX_DELAY_SECONDS="3")
@@ -147,7 +139,7 @@ def test_what_joins_and_what_does_not(shop: Shop) -> None:
     give_up(shop, 0, prompt="a wolf")
     assert post(shop, 0, prompt="a wolf").status_code == 200
     assert post(shop, 1, prompt="a bear").headers.get("Idempotent-Replayed") is None
-    until(all_over)
+    eventually(all_over)
     assert (Generation.objects.count(), shop.spent) == (6, 90)
     # The first wolf was never delivered: its own retry still finds it, without a second charge.
     late = post(shop, 1, prompt="a wolf")
@@ -162,7 +154,7 @@ def test_two_equal_requests_are_two_orders_and_each_retry_finds_its_own(shop: Sh
         for asked in [callers.submit(post, shop, 0, timeout=2) for _number in range(2)]:
             with pytest.raises(requests.RequestException):
                 asked.result()
-        until(lambda: Generation.objects.exclude(state="new").count() == 2)
+        eventually(lambda: Generation.objects.exclude(state="new").count() == 2)
         answers = [asked.result() for asked in [callers.submit(post, shop, 1) for _number in range(2)]]
     assert {answer.status_code for answer in answers} == {200}
     assert len({answer.json()["data"][0]["url"] for answer in answers}) == 2

@@ -7,7 +7,7 @@ from billing.services import charge
 from tenants.models import Tenant, User
 from tenants.principal import Principal
 from tenants.services import add_member
-from tests.billing.conftest import priced_model
+from tests.catalog import priced_model
 
 
 def test_home_and_usage_say_what_was_used(acme: Tenant, alice: User) -> None:

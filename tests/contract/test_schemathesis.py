@@ -11,7 +11,7 @@ from schemathesis import GenerationMode
 from schemathesis.specs.openapi.checks import content_type_conformance, response_schema_conformance, status_code_conformance
 
 from tenants.services import create_api_key
-from tests.billing.conftest import priced_model
+from tests.catalog import priced_model
 from tests.settings import ENVIRONMENT, INTERNAL_SECRET
 
 SECONDS = 45  # for one door; a slow machine asks less

@@ -19,9 +19,9 @@ from billing.redemption.models import RedemptionBatch, RedemptionCode
 from billing.services import charge
 from tenants.models import AuditEntry, Tenant, User
 from tenants.principal import Principal
-from tests.admin.conftest import confirm_password
-from tests.aiservices.test_settle_unknown import an_unknown
-from tests.billing.conftest import priced_model
+from tests.aiservices.unknown_outcomes import an_unknown
+from tests.callers import confirm_password
+from tests.catalog import priced_model
 from tests.live import LiveWaule
 
 pytestmark = pytest.mark.slow

@@ -14,6 +14,7 @@ from django.db import connection
 from tests.live import LiveWaule, manage
 from tests.settings import INTERNAL_SECRET
 from tests.upstreams.postgres_cluster import Cluster, find_pg_ctl
+from tests.waiting import eventually
 
 pytestmark = [
     pytest.mark.slow,
@@ -69,12 +70,10 @@ def test_what_was_told_before_the_database_died_is_there_afterwards(cluster: Clu
         assert waule.url
         with ThreadPoolExecutor(8) as callers:
             charges = [callers.submit(charge, number) for number in range(CHARGES)]
-            while len(told) < CHARGES // 4:
-                time.sleep(0.01)
+            eventually(lambda: len(told) >= CHARGES // 4)
             cluster.stop_immediately()
             died.set()
-            while 503 not in seen:
-                time.sleep(0.01)
+            eventually(lambda: 503 in seen)
             assert requests.get(f"{waule.url}/readyz", timeout=20).status_code == 503
             cluster.start()
             for each in charges:

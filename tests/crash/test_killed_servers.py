@@ -25,9 +25,8 @@ from billing.catalog.usage import UsageRequest
 from billing.ledger.models import Account, Charge, Hold
 from tenants.principal import Principal
 from tests.aiservices.credential_rows import key
-from tests.billing.conftest import priced_model
-from tests.billing.test_charge_api import body
-from tests.conftest import give
+from tests.books import body, give
+from tests.catalog import priced_model
 from tests.live import Database, manage
 from tests.settings import ENVIRONMENT, INTERNAL_SECRET
 
@@ -100,7 +99,7 @@ def test_kill_9_during_1000_keyed_charges(live_waule: Any, acme: Any) -> None:
 )
 def test_killed_around_the_commit_of_a_charge(live_waule: Any, alice: Any, point: str, charged: int) -> None:
     """A user with a daily limit is charged by several statements, so that there is a moment before the commit."""
-    from tests.billing.conftest import permit
+    from tests.catalog import permit
 
     permit("USER", priced_model("flash", base=7), daily_limit=5)
     live_waule.environ["WAULE_TEST_FAIL_POINT"] = point

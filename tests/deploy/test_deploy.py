@@ -6,7 +6,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,6 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from tests import tools
 from tests.live import LiveWaule, free_port, process_environment
 from tests.settings import PROJECT
+from tests.waiting import eventually
 
 DEPLOY = PROJECT / "deploy"
 BASE = DEPLOY / "kubernetes" / "base"
@@ -201,11 +201,14 @@ def doors(live_waule: LiveWaule, tmp_path: Path) -> Iterator[dict[str, int]]:
     tested = subprocess.run([nginx, "-t", "-c", conf, "-e", tmp_path / "error.log"], capture_output=True, text=True)
     assert tested.returncode == 0 and "[warn]" not in tested.stderr, tested.stderr
     process = subprocess.Popen([nginx, "-c", conf, "-e", tmp_path / "error.log"])
+
+    def is_listening() -> bool:
+        assert process.poll() is None
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", ports["inner"])) == 0
+
     try:
-        deadline = time.monotonic() + 20
-        while socket.socket().connect_ex(("127.0.0.1", ports["inner"])):
-            assert process.poll() is None and time.monotonic() < deadline
-            time.sleep(0.05)
+        eventually(is_listening)
         yield ports
     finally:
         process.terminate()

@@ -12,10 +12,9 @@ from billing.catalog.models import AIModel
 from tenants.models import Tenant
 from tenants.services import create_api_key
 from tests import tools
-from tests.aiservices.conftest import filmer  # noqa: F401  (a fixture)
-from tests.aiservices.test_video_jobs import eventually
 from tests.live import LiveWaule, free_port
 from tests.settings import PROJECT
+from tests.waiting import eventually
 from waule.core.metrics import COUNTED
 
 MONITORING = PROJECT / "deploy" / "monitoring"
@@ -32,7 +31,7 @@ def value(text: str, series: str) -> float:
 def test_processes_and_workers_are_one_scrape(
     live_waule: LiveWaule,
     acme: Tenant,
-    filmer: AIModel,  # noqa: F811
+    filmer: AIModel,
 ) -> None:
     live_waule.workers = 3
     port = free_port()

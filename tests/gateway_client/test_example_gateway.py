@@ -18,7 +18,6 @@ from gateway_client import errors
 from gateway_client.fetch import fetch
 from gateway_client.upstreams import gateway
 from gateway_client.upstreams.gateway import headers_for
-from tests.billing.conftest import flash  # noqa: F401
 from tests.live import LiveWaule
 from tests.settings import ENVIRONMENT, INTERNAL_SECRET, PROJECT
 
@@ -122,7 +121,7 @@ def test_whatever_goes_wrong_is_a_500(example: str) -> None:
     assert json.dumps(gateway.health()["status"]) == '"healthy"'
 
 
-def test_it_charges_by_our_key_where_it_is_told_to(acme: Any, flash: Any, charging: str) -> None:  # noqa: F811
+def test_it_charges_by_our_key_where_it_is_told_to(acme: Any, flash: Any, charging: str) -> None:
     headers = headers_for(tenant_id=str(acme.pk), idempotency_key="generation-1")
     for _try in range(2):
         made = gateway.generate_image(model="flash", prompt="a cat", headers=headers, size="16:9", quantity=2)
@@ -133,7 +132,7 @@ def test_it_charges_by_our_key_where_it_is_told_to(acme: Any, flash: Any, chargi
     )
 
 
-def test_waule_s_own_refusal_comes_back_as_a_500(birch: Any, flash: Any, charging: str) -> None:  # noqa: F811
+def test_waule_s_own_refusal_comes_back_as_a_500(birch: Any, flash: Any, charging: str) -> None:
     with pytest.raises(errors.UpstreamError) as caught:
         gateway.generate_image(model="flash", prompt="a cat", headers=headers_for(tenant_id=str(birch.pk)))
     assert caught.value.upstream_status == 500

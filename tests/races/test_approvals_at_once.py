@@ -1,14 +1,11 @@
 """One request, decided by many at once: it is done once, or not at all."""
 
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from threading import Barrier
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import Group
-from django.db import connection
 
 from billing.approvals.errors import ApprovalOver
 from billing.approvals.models import ApprovalRequest
@@ -17,35 +14,31 @@ from billing.ledger.models import Account, LedgerEntry
 from billing.reconciliation.checks import reconcile
 from billing.redemption.models import RedemptionBatch, RedemptionCode
 from tenants.models import AuditEntry, Tenant, User
+from tests.at_once import at_once
 
 APPROVERS = 8
 ROUNDS = 6
 
 
 @pytest.fixture
-def staff(cloned_db: Any) -> list[User]:
+def approvers(cloned_db: Any) -> list[User]:
     users = [User.objects.create_user(f"finance{number}", is_staff=True) for number in range(APPROVERS + 1)]
     for user in users:
         user.groups.add(Group.objects.get(name="finance"))
     return users
 
 
-def at_once(acts: list[Any]) -> Counter[str]:
+def outcomes_of(acts: list[Any]) -> Counter[str]:
     """What became of each act, all begun at the same moment."""
-    ready = Barrier(len(acts))
 
-    def run(act: Any) -> str:
+    def outcome(number: int) -> str:
         try:
-            ready.wait()
-            act()
+            acts[number]()
             return "done"
         except ApprovalOver:
             return "over"
-        finally:
-            connection.close()
 
-    with ThreadPoolExecutor(len(acts)) as pool:
-        return Counter(pool.map(run, acts))
+    return Counter(at_once(len(acts), outcome))
 
 
 def asked(asker: User, acme: Tenant, number: int, **more: Any) -> ApprovalRequest:
@@ -54,10 +47,10 @@ def asked(asker: User, acme: Tenant, number: int, **more: Any) -> ApprovalReques
     return ask(reason="x", asker=asker, idempotency_key=f"r-{number}", **fields)
 
 
-def test_of_many_approvers_one_moves_the_credits(acme: Tenant, staff: list[User]) -> None:
+def test_of_many_approvers_one_moves_the_credits(acme: Tenant, approvers: list[User]) -> None:
     for number in range(ROUNDS):
-        row = asked(staff[-1], acme, number)
-        outcomes = at_once([partial(approve, request_id=row.id, approver=user) for user in staff[:-1]])
+        row = asked(approvers[-1], acme, number)
+        outcomes = outcomes_of([partial(approve, request_id=row.id, approver=user) for user in approvers[:-1]])
         assert outcomes == {"done": 1, "over": APPROVERS - 1}
     account = Account.objects.get(tenant=acme, mode="live")
     assert account.balance == 1000 + 700 * ROUNDS
@@ -66,12 +59,12 @@ def test_of_many_approvers_one_moves_the_credits(acme: Tenant, staff: list[User]
     assert reconcile().ok
 
 
-def test_approved_and_rejected_at_once_is_one_of_them(acme: Tenant, staff: list[User]) -> None:
+def test_approved_and_rejected_at_once_is_one_of_them(acme: Tenant, approvers: list[User]) -> None:
     for number in range(ROUNDS):
-        row = asked(staff[-1], acme, number)
-        acts: list[Any] = [partial(approve, request_id=row.id, approver=user) for user in staff[0:4]]
-        acts += [partial(reject, request_id=row.id, approver=user, reason="no") for user in staff[4:8]]
-        assert at_once(acts) == {"done": 1, "over": APPROVERS - 1}
+        row = asked(approvers[-1], acme, number)
+        acts: list[Any] = [partial(approve, request_id=row.id, approver=user) for user in approvers[0:4]]
+        acts += [partial(reject, request_id=row.id, approver=user, reason="no") for user in approvers[4:8]]
+        assert outcomes_of(acts) == {"done": 1, "over": APPROVERS - 1}
     states = Counter(ApprovalRequest.objects.values_list("state", flat=True))
     assert set(states) <= {"done", "rejected"} and states.total() == ROUNDS
     assert Account.objects.get(tenant=acme, mode="live").balance == 1000 + 700 * states["done"]
@@ -81,26 +74,28 @@ def test_approved_and_rejected_at_once_is_one_of_them(acme: Tenant, staff: list[
     }
 
 
-def test_one_batch_of_codes_is_made(acme: Tenant, staff: list[User]) -> None:
+def test_one_batch_of_codes_is_made(acme: Tenant, approvers: list[User]) -> None:
     params = {"batch": "Fair", "codes": 5, "credits": 50, "uses": 1, "expiresAt": "", "output": "page"}
-    row = asked(staff[-1], acme, 1, kind=ApprovalRequest.Kind.REDEMPTION, credits=250, params=params, account_id=None)
+    row = asked(approvers[-1], acme, 1, kind=ApprovalRequest.Kind.REDEMPTION, credits=250, params=params, account_id=None)
     shown: list[Any] = []
-    acts = [lambda user=user: shown.append(approve(request_id=row.id, approver=user)[1]) for user in staff[:-1]]
-    assert at_once(acts) == {"done": 1, "over": APPROVERS - 1}
+    acts = [lambda user=user: shown.append(approve(request_id=row.id, approver=user)[1]) for user in approvers[:-1]]
+    assert outcomes_of(acts) == {"done": 1, "over": APPROVERS - 1}
     assert (len(shown), len(shown[0].codes), RedemptionBatch.objects.count(), RedemptionCode.objects.count()) == (1, 5, 1, 5)
 
 
-def test_workers_that_finish_one_at_once_do_it_once(acme: Tenant, staff: list[User]) -> None:
+def test_workers_that_finish_one_at_once_do_it_once(acme: Tenant, approvers: list[User]) -> None:
     for number in range(ROUNDS):
-        row = asked(staff[-1], acme, number)
-        ApprovalRequest.objects.filter(id=row.id).update(state="approved", decided_by=staff[0], decided_at="2020-01-01T00:00:00Z")
-        assert at_once([look_after] * 4) == {"done": 4}
+        row = asked(approvers[-1], acme, number)
+        ApprovalRequest.objects.filter(id=row.id).update(
+            state="approved", decided_by=approvers[0], decided_at="2020-01-01T00:00:00Z"
+        )
+        assert outcomes_of([look_after] * 4) == {"done": 4}
     assert Account.objects.get(tenant=acme, mode="live").balance == 1000 + 700 * ROUNDS
     assert set(ApprovalRequest.objects.values_list("state", flat=True)) == {"done"}
 
 
-def test_a_request_that_is_sent_many_times_is_kept_once(acme: Tenant, staff: list[User]) -> None:
+def test_a_request_that_is_sent_many_times_is_kept_once(acme: Tenant, approvers: list[User]) -> None:
     made: list[Any] = []
-    assert at_once([lambda: made.append(asked(staff[0], acme, 1).id)] * APPROVERS) == {"done": APPROVERS}
+    assert outcomes_of([lambda: made.append(asked(approvers[0], acme, 1).id)] * APPROVERS) == {"done": APPROVERS}
     assert len(set(made)) == 1 and ApprovalRequest.objects.count() == 1
     assert AuditEntry.objects.filter(action="approval.ask").count() == 1

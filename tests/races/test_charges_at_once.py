@@ -1,40 +1,24 @@
 """Many callers at once, over HTTP, against the real server."""
 
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 from billing.ledger.models import Account, Charge, Hold
-from tests.billing.conftest import priced_model
-from tests.billing.test_charge_api import body
-from tests.settings import INTERNAL_SECRET
+from tests.at_once import at_once
+from tests.books import body
+from tests.catalog import priced_model
+from tests.races.calls import books_are_right, post
 
 CALLERS = 200
 
 
-def at_once(count: int, call: Any) -> list[Any]:
-    with ThreadPoolExecutor(count) as pool:
-        return list(pool.map(call, range(count)))
-
-
-@pytest.fixture
-def waule(live_waule: Any, acme: Any) -> Any:
+@pytest.fixture(autouse=True)
+def models(waule: Any, acme: Any) -> None:
     priced_model("flash", base=7)
     priced_model("ten", base=10)
-    live_waule.workers = 2
-    live_waule.start()
-    return live_waule
-
-
-def post(waule: Any, path: str, given: Any = None, key: str | None = None) -> Any:
-    headers = {"X-Internal-Secret": INTERNAL_SECRET} | ({"Idempotency-Key": key} if key else {})
-    return waule.post(f"/internal/billing/{path}", given, headers=headers)
-
-
-def books_are_right(waule: Any) -> bool:
-    return bool(waule.manage_json("reconcile")["ok"])
+    waule.start()
 
 
 def test_200_callers_charge_7_from_1000(waule: Any, acme: Any) -> None:

@@ -3,22 +3,15 @@
 from collections import Counter
 from typing import Any
 
-import pytest
-
 from billing.ledger.models import Account, Kind, LedgerEntry
 from billing.redemption.models import Redemption, RedemptionCode, WrongCode
 from billing.redemption.services import create_codes
 from tenants.models import Tenant
 from tenants.services import create_api_key
-from tests.races.test_charges_at_once import at_once, books_are_right
+from tests.at_once import at_once
+from tests.races.calls import books_are_right
 
 CALLERS = 50
-
-
-@pytest.fixture
-def waule(live_waule: Any) -> Any:
-    live_waule.workers = 2
-    return live_waule
 
 
 def redeem(waule: Any, key: str, code: str) -> Any:

@@ -1,10 +1,7 @@
 """Charges of one process that are written together: each is answered as if it had been alone."""
 
 import functools
-import threading
-import time
 from collections import Counter
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -18,7 +15,9 @@ from billing.ledger.models import Account, Charge, LedgerEntry
 from billing.reconciliation.checks import reconcile
 from billing.services.gathering import MOST_TOGETHER, gathering
 from tenants.principal import Principal
-from tests.billing.conftest import priced_model
+from tests.at_once import together
+from tests.catalog import priced_model
+from tests.waiting import eventually
 from waule.core.db.connection_pool import release_connection
 from waule.core.errors import WauleError
 
@@ -34,24 +33,6 @@ def charge(owner: Any, kind: str = "tenant", key: str | None = None, model: str 
         return error.code
     finally:
         release_connection()
-
-
-def together(calls: list[Callable[[], Any]]) -> list[Any]:
-    start = threading.Barrier(len(calls))
-
-    def run(call: Callable[[], Any]) -> Any:
-        start.wait()
-        return call()
-
-    with ThreadPoolExecutor(len(calls)) as pool:
-        return list(pool.map(run, calls))
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 @pytest.mark.parametrize("kind", ["tenant", "user"])
@@ -134,7 +115,7 @@ def test_what_was_written_before_another_failed_is_told_as_written(cloned_db: An
         asked = []
         for number, key in enumerate(["leads", "first", "second", "third"]):
             asked.append(pool.submit(charge, acme, key=key))
-            until(lambda number=number: len(gathering._waiting.get(str(acme.id), "-" * 9)) == number)
+            eventually(lambda number=number: len(gathering._waiting.get(str(acme.id), "-" * 9)) == number)
         holder.rollback()
         holder.close()
         assert [asked[0].result(), asked[1].result()] == [999, 998]

@@ -1,7 +1,6 @@
 """The statement that ends an image waits for its account; what others do to the image or its hold meanwhile counts."""
 
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -18,7 +17,8 @@ from billing.reconciliation.checks import reconcile
 from billing.services.holds import release_in_transaction
 from tenants.models import Tenant
 from tenants.principal import Principal
-from tests.aiservices.conftest import image_model
+from tests.catalog import image_model
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.skipif("connection.vendor != 'postgresql'", reason="SQLite has the long way alone")
 RESULTS: list[dict[str, Any]] = [{"url": "http://127.0.0.1/x.png"}]
@@ -45,10 +45,7 @@ def ended_while(generation: Generation, others: Callable[[], Any]) -> bool:
         account = Account.objects.select_for_update(no_key=True).get(id=Hold.objects.get(id=generation.hold_id).account_id)
         thread = threading.Thread(target=end)
         thread.start()
-        deadline = time.monotonic() + 30
-        while not _waits():
-            assert time.monotonic() < deadline, "it does not wait"
-            time.sleep(0.02)
+        eventually(_waits)
         others()
     thread.join(30)
     assert account.id

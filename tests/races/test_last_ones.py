@@ -6,27 +6,17 @@ from typing import Any
 
 import pytest
 
-from billing.ledger.models import Account, Charge, DailyUsage, Hold, Refund
+from billing.ledger.models import Charge, DailyUsage, Hold, Refund
 from billing.services import expire_holds
 from storage.checks.reconcile import differences
 from storage.models import StoredObject
-from tests.billing.conftest import permit, priced_model
-from tests.billing.test_charge_api import body
-from tests.conftest import give
-from tests.races.test_charges_at_once import at_once, books_are_right, post
+from tests.at_once import at_once
+from tests.books import account_of, body, give
+from tests.catalog import permit, priced_model
+from tests.races.calls import books_are_right, post
 from tests.settings import INTERNAL_SECRET
 
 CALLERS = 50
-
-
-@pytest.fixture
-def waule(live_waule: Any) -> Any:
-    live_waule.workers = 2
-    return live_waule
-
-
-def live_account(owner: Any) -> Account:
-    return Account.objects.get(mode="live", **{type(owner).__name__.lower(): owner})
 
 
 def by_100_callers(count: int, call: Any) -> list[Any]:
@@ -41,7 +31,7 @@ def test_1000_holds_of_10_on_5000(waule: Any, acme: Any) -> None:
     give(acme, 4000)
     with_keys = by_100_callers(1000, lambda n: post(waule, "holds", body(acme, "ten"), key=f"hold-{n}"))
     assert Counter(answer.status_code for answer in with_keys) == {201: 500, 402: 500}
-    account = live_account(acme)
+    account = account_of(acme)
     assert (account.balance, account.held, Hold.objects.filter(state="held").count()) == (5000, 5000, 500)
     assert books_are_right(waule)
 
@@ -72,7 +62,7 @@ def test_capture_release_and_expiry_of_one_hold(waule: Any, acme: Any) -> None:
             assert answer.status_code == 409
             assert answer.json()["details"]["state"] in (states[hold], "expired")
     assert set(states.values()) <= {"captured", "released", "expired"}
-    account = live_account(acme)
+    account = account_of(acme)
     assert Charge.objects.count() == sum(state == "captured" for state in states.values())
     still_held = 10 * Hold.objects.filter(state="held").count()  # those made by the writers
     assert (account.balance, account.held) == (1000 - 10 * Charge.objects.count(), still_held)
@@ -88,7 +78,7 @@ def test_the_last_free_use_is_taken_once(waule: Any, vera: Any) -> None:
     answers = at_once(CALLERS, lambda _n: post(waule, "charge", body(vera)))
     assert {answer.status_code for answer in answers} == {200}
     assert Counter(answer.json()["isFreeUsage"] for answer in answers) == {True: 1, False: CALLERS - 1}
-    assert live_account(vera).balance == 1000 - 7 * (CALLERS - 1)
+    assert account_of(vera).balance == 1000 - 7 * (CALLERS - 1)
     usage = DailyUsage.objects.get()
     assert (usage.uses, usage.free_uses) == (CALLERS, 1)
     assert books_are_right(waule)
@@ -99,7 +89,7 @@ def test_the_last_use_of_the_day_is_taken_once(waule: Any, alice: Any) -> None:
     answers = at_once(CALLERS, lambda _n: post(waule, "charge", body(alice)))
     assert Counter(answer.status_code for answer in answers) == {200: 1, 429: CALLERS - 1}
     assert {answer.json()["code"] for answer in answers if answer.status_code == 429} == {"daily_limit"}
-    assert (live_account(alice).balance, DailyUsage.objects.get().uses) == (993, 1)
+    assert (account_of(alice).balance, DailyUsage.objects.get().uses) == (993, 1)
     assert books_are_right(waule)
 
 
@@ -112,7 +102,7 @@ def test_500_charges_each_refunded_twice_at_once(waule: Any, acme: Any) -> None:
     answers = by_100_callers(1000, lambda n: post(waule, "refund", {"chargeId": charges[n // 2], "reason": "failed"}))
     assert {answer.status_code for answer in answers} == {200}
     assert Counter(answer.headers.get("Idempotent-Replayed") for answer in answers) == {None: 500, "true": 500}
-    assert live_account(acme).balance == 3500
+    assert account_of(acme).balance == 3500
     assert Refund.objects.count() == 500
     assert books_are_right(waule)
 
@@ -137,5 +127,5 @@ def test_batches_with_the_same_keys_in_opposite_order(waule: Any, acme: Any, bir
     results = [result for answer in answers for result in answer.json()["results"]]
     assert {result["status"] for result in results} == {200}
     assert sum("replayed" not in result for result in results) == len(items) == Charge.objects.count()
-    assert {live_account(owner).balance for owner in (acme, birch, alice)} == {1000 - 7 * 40}
+    assert {account_of(owner).balance for owner in (acme, birch, alice)} == {1000 - 7 * 40}
     assert books_are_right(waule)

@@ -1,11 +1,7 @@
 """One unknown outcome, settled by many operators at once: by one of them, and charged or released, not both."""
 
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier
 from typing import Any
-
-from django.db import connection
 
 from aiservices.errors import TaskOver
 from aiservices.generations.models import Generation
@@ -14,7 +10,9 @@ from aiservices.generations.unknown import settle_many
 from billing.ledger.models import Charge
 from billing.reconciliation.checks import reconcile
 from tenants.models import AuditEntry, Tenant
-from tests.aiservices.test_settle_unknown import account, an_unknown
+from tests.aiservices.unknown_outcomes import an_unknown
+from tests.at_once import at_once
+from tests.books import balance_and_held
 
 OPERATORS = 8
 ROUNDS = 6
@@ -22,23 +20,18 @@ ROUNDS = 6
 
 def settled_by_all(row: Generation) -> Counter[str]:
     """What each of the operators was told, who all have read the same row; half of them charge, every fourth settles in bulk."""
-    ready = Barrier(OPERATORS)
 
     def settle(number: int) -> str:
         given: Any = {"charge": number % 2 == 0, "reason": f"operator {number}", "actor": "test"}
         try:
-            ready.wait()
             if number % 4 == 3:
                 return "settled" if settle_many([row], **given).ids else "over"
             settle_unknown(generation=row, **given)
             return "settled"
         except TaskOver:
             return "over"
-        finally:
-            connection.close()
 
-    with ThreadPoolExecutor(OPERATORS) as pool:
-        return Counter(pool.map(settle, range(OPERATORS)))
+    return Counter(at_once(OPERATORS, settle))
 
 
 def test_of_many_operators_one_settles_it(cloned_db: Any, acme: Tenant) -> None:
@@ -52,5 +45,5 @@ def test_of_many_operators_one_settles_it(cloned_db: Any, acme: Tenant) -> None:
         assert AuditEntry.objects.filter(action="generation.settle").count() == number + 1
         charged = Charge.objects.count()
         assert charged == Generation.objects.filter(state="succeeded").count()
-        assert account(acme) == (1000 - 15 * charged, 0)
+        assert balance_and_held(acme) == (1000 - 15 * charged, 0)
     assert reconcile().ok

@@ -1,20 +1,20 @@
 """Two forms, or two PATCHes, that were read at the same version and are saved at the same moment: one of them wins."""
 
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from threading import Barrier
 from typing import Any
 
 import pytest
-from django.db import connection, models
+from django.db import models
 from django.test import Client
 from django.urls import reverse
 
 from storage.models import OssConfig
 from tenants.models import User
-from tests.admin.conftest import confirm_password, make_history
-from tests.admin.test_versions import changes_of_every_address, fields_of, patches, rows_of_every_page
+from tests.admin.conftest import make_history
+from tests.admin.forms import changes_of_every_address, fields_of, patches, rows_of_every_page
+from tests.at_once import together
+from tests.callers import confirm_password
 from tests.settings import INTERNAL_SECRET
 
 ROUNDS = 2
@@ -38,21 +38,6 @@ def rows(editors: list[Client]) -> dict[type[models.Model], models.Model]:
     history = make_history()
     OssConfig.objects.update(region="oss-cn-hangzhou", access_key_id="LTAI")  # complete: else no form of it is saved
     return rows_of_every_page(editors[0], history)
-
-
-def at_once(acts: list[Any]) -> list[Any]:
-    """The answers to acts that begin at the same moment."""
-    ready = Barrier(len(acts))
-
-    def run(act: Any) -> Any:
-        try:
-            ready.wait()
-            return act()
-        finally:
-            connection.close()
-
-    with ThreadPoolExecutor(len(acts)) as pool:
-        return list(pool.map(run, acts))
 
 
 def column_to_change(form: Any) -> models.Field:
@@ -83,7 +68,7 @@ def test_of_two_forms_one_is_saved(editors: list[Client], rows: dict[type[models
                 number += 1
                 value = value_of(column, number, (sent.get(column.name) or [""])[0])
                 posts.append(partial(client.post, address, sent | {column.name: value}))
-            answers = at_once(posts)
+            answers = together(posts)
             said = [each.context["adminform"].form.errors for each in answers if each.status_code == 200]
             assert Counter(each.status_code for each in answers) == {302: 1, 200: 1}, (cls, column.name, said)
             (refused,) = [each for each in answers if each.status_code == 200]
@@ -102,7 +87,7 @@ def test_of_two_patches_one_is_done(rows: dict[type[models.Model], models.Model]
             version = editors[0].patch(path, ours, "application/json", headers=headers).json()["version"]
             body = theirs | {"version": version}
             patched = [partial(client.patch, path, body, "application/json", headers=headers) for client in editors]
-            answers = at_once(patched)
+            answers = together(patched)
             assert Counter(each.status_code for each in answers) == {200: 1, 409: 1}, (
                 address,
                 [each.content for each in answers],

@@ -1,7 +1,5 @@
 """`erase_tenant` and `erase_user`: nothing but numbers is left, everywhere, and the ledger reconciles."""
 
-import io
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +11,7 @@ from django.contrib.auth.models import Group
 from django.contrib.contenttypes.models import ContentType
 from django.contrib.sessions.backends.db import SessionStore
 from django.contrib.sessions.models import Session
-from django.core.management import CommandError, call_command
+from django.core.management import CommandError
 from django.db import DatabaseError, IntegrityError, connection, models, transaction
 
 from aiservices.generations.models import Generation, GenerationInput
@@ -34,16 +32,9 @@ from tenants.models import AuditEntry, AuthenticatorDevice, ErasureWindow, Tenan
 from tenants.principal import Principal
 from tenants.services import add_member, create_api_key
 from tenants.webhooks.models import OutboxAttempt, OutboxMessage, Webhook
-from tests.billing.conftest import priced_model
+from tests.callers import manage_json
 
 PLANTED = "Zqx7"  # stands in every text that belongs to the erased one
-
-
-def run(*arguments: str) -> dict[str, Any]:
-    out = io.StringIO()
-    call_command(*arguments, "--json", stdout=out)
-    result: dict[str, Any] = json.loads(out.getvalue())
-    return result
 
 
 def leftovers(*texts: str) -> list[str]:
@@ -54,11 +45,6 @@ def leftovers(*texts: str) -> list[str]:
             cursor.execute(f'SELECT * FROM "{table}"')
             lines += [f"{table}: {row!r}" for row in cursor.fetchall()]
     return [line for line in lines if any(text in line for text in texts)]
-
-
-@pytest.fixture
-def flash(any_database: None) -> AIModel:
-    return priced_model()
 
 
 def plant(owner: Tenant | User, model: AIModel, root: User) -> Path:
@@ -140,11 +126,11 @@ def test_a_tenant_is_gone_from_everything_but_the_numbers(acme: Tenant, flash: A
     before = numbers(ids)
     reason = f"Request 17 of Acme {PLANTED}"
 
-    dry = run("erase_tenant", f"Acme {PLANTED}", "--reason", reason, "--dry-run")
+    dry = manage_json("erase_tenant", f"Acme {PLANTED}", "--reason", reason, "--dry-run")
     assert dry["dryRun"] is True and dry["files"] == 2 and dry["generations"] == 1 and dry["apiKeys"] == 1
     assert file.is_file() and Tenant.objects.get(id=acme.id).is_active and numbers(ids) == before
 
-    done = run("erase_tenant", f"Acme {PLANTED}", "--reason", reason)
+    done = manage_json("erase_tenant", f"Acme {PLANTED}", "--reason", reason)
     assert (done["id"], done["name"]) == (str(acme.id), f"erased-{acme.id.hex[-12:]}")
     assert leftovers(PLANTED) == []
     assert not file.exists() and not (settings.MEDIA_ROOT / "tenants" / str(acme.id)).exists()
@@ -165,7 +151,7 @@ def test_a_tenant_is_gone_from_everything_but_the_numbers(acme: Tenant, flash: A
 
     assert ApprovalRequest.objects.get().state == "expired"  # nobody approves it without its reason
 
-    again = run("erase_tenant", str(acme.id), "--reason", "once more")
+    again = manage_json("erase_tenant", str(acme.id), "--reason", "once more")
     assert again["files"] == 0 and again["ledgerTexts"] == 0 and again["auditEntries"] == 0
     assert numbers(ids) == before and reconcile().ok
 
@@ -197,7 +183,7 @@ def test_a_user_is_gone_also_as_whoever_acted(acme: Tenant, flash: AIModel, root
     ids = list(Account.objects.values_list("id", flat=True))
     before = numbers(ids)
 
-    done = run("erase_user", user.username, "--reason", "GDPR 17")
+    done = manage_json("erase_user", user.username, "--reason", "GDPR 17")
     assert leftovers(PLANTED) == []
     assert not file.exists() and numbers(ids) == before
     assert reconcile().ok
@@ -243,10 +229,10 @@ def test_what_has_not_ended_is_waited_for(acme: Tenant, flash: AIModel) -> None:
     for state in ("queued", "running", "unknown"):
         generation = Generation.objects.create(tenant=acme, type="video", model=flash, state=state, prompt="x")
         with pytest.raises(CommandError, match="1 generations have not ended"):
-            run("erase_tenant", "Acme", "--reason", "leaves")
+            manage_json("erase_tenant", "Acme", "--reason", "leaves")
         assert not Tenant.objects.get(id=acme.id).is_active  # nothing new comes meanwhile
         Generation.objects.filter(id=generation.id).update(state="failed")
-    run("erase_tenant", "Acme", "--reason", "leaves")
+    manage_json("erase_tenant", "Acme", "--reason", "leaves")
 
 
 def test_refused_and_nothing_changed(acme: Tenant, root: User) -> None:
@@ -260,7 +246,7 @@ def test_refused_and_nothing_changed(acme: Tenant, root: User) -> None:
         (("erase_user", str(acme.id), "--reason", "r"), "There is no user"),
     ):
         with pytest.raises(CommandError, match=why):
-            run(*arguments)
+            manage_json(*arguments)
     assert Tenant.objects.get(id=acme.id).is_active and User.objects.get(id=root.id).is_active
 
 
@@ -271,7 +257,7 @@ def test_a_ledger_that_was_tampered_with_is_not_made_to_look_right(cloned_db: An
         models.QuerySet(LedgerEntry).filter(account=account, seq=1).update(description="another")
         window.delete()
     with pytest.raises(CommandError, match="does not match its hash"):
-        run("erase_tenant", "Acme", "--reason", "leaves")
+        manage_json("erase_tenant", "Acme", "--reason", "leaves")
     assert not reconcile().ok
 
 

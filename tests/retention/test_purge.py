@@ -24,7 +24,7 @@ from tenants.erasure import BATCH
 from tenants.models import AuditEntry, Tenant, User
 from tenants.principal import Principal
 from tenants.webhooks.models import OutboxAttempt, OutboxMessage
-from tests.billing.conftest import priced_model
+from tests.catalog import priced_model
 
 NOW = timezone.now()
 OLD, NEW = NOW - timedelta(days=31), NOW - timedelta(days=29)

@@ -1,7 +1,6 @@
 """Places to store in: an S3-compatible service with its authentication on, and Alibaba Cloud OSS as it is on the wire."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,13 +10,6 @@ from storage.models import OssConfig
 from tenants.models import Tenant
 from tests.upstreams.oss_service import OssService
 from tests.upstreams.s3_service import S3Service
-
-
-@pytest.fixture(scope="module")
-def s3() -> Iterator[S3Service]:
-    service = S3Service()
-    yield service
-    service.stop()
 
 
 @pytest.fixture
@@ -37,12 +29,6 @@ def oss_backend(oss: OssService) -> Backend:
     oss.rejections.clear()
     oss.clock_offset_seconds = 0
     return Backend("oss", "oss-cn-test", oss.bucket, oss.url, oss.key_id, oss.secret)
-
-
-@pytest.fixture(autouse=True)
-def media_root(settings: Any, tmp_path: Path) -> Path:
-    settings.MEDIA_ROOT = tmp_path / "media"
-    return tmp_path / "media"
 
 
 @pytest.fixture

@@ -9,11 +9,12 @@ from django.utils import timezone
 from aiservices.monitoring.models import PeriodicTask
 from storage.models import OssConfig, StoredObject
 from tenants.models import Tenant
-from tests.aiservices.conftest import api_of_tenant, video_model
-from tests.aiservices.test_video_jobs import eventually
+from tests.callers import api_of_tenant
+from tests.catalog import video_model
 from tests.live import LiveWaule
 from tests.storage.conftest import columns
 from tests.upstreams.s3_service import S3Service
+from tests.waiting import eventually
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:The Sora API is scheduled:DeprecationWarning")]
 

@@ -12,7 +12,8 @@ from tenants.principal import Principal
 
 
 @pytest.fixture(autouse=True)
-def media_root(settings: Any, tmp_path: Path) -> None:
+def public_media(settings: Any, media_root: Path, tmp_path: Path) -> None:
+    """Media at the directory of the test itself, under a public address."""
     settings.MEDIA_ROOT = tmp_path
     settings.PUBLIC_URL = "https://waule.example.com"
 

@@ -17,10 +17,11 @@ from storage.errors import OverQuota
 from storage.models import Reservation, StorageUsage, StoredObject
 from tenants.models import Tenant
 from tenants.principal import Principal
-from tests.aiservices.conftest import api_of_tenant, image_model, video_model
-from tests.aiservices.test_tasks_api import work_off
+from tests.aiservices.jobs import work_off
+from tests.at_once import at_once
+from tests.callers import api_of_tenant
+from tests.catalog import image_model, video_model
 from tests.live import LiveWaule
-from tests.races.test_charges_at_once import at_once
 from tests.settings import INTERNAL_SECRET
 from waule.core.ids import uuid7
 

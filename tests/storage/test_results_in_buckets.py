@@ -20,8 +20,9 @@ from storage.drivers import Backend, driver_of
 from storage.models import OssConfig, StorageUsage, StoredObject
 from tenants.models import Tenant, User
 from tenants.principal import Principal
-from tests.aiservices.conftest import Api, api_of_tenant, api_of_user, image_model, video_model
-from tests.aiservices.test_tasks_api import work_off
+from tests.aiservices.jobs import work_off
+from tests.callers import Api, api_of_tenant, api_of_user
+from tests.catalog import image_model, video_model
 from tests.storage.conftest import change
 from tests.upstreams.oss_service import OssService
 from tests.upstreams.s3_service import S3Service

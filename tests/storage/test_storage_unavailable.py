@@ -13,7 +13,7 @@ from django.test import Client
 from aiservices.generations.models import Generation, PendingResult
 from aiservices.generations.recovery import store_pending
 from aiservices.monitoring import probes
-from billing.ledger.models import Account, Hold
+from billing.ledger.models import Hold
 from billing.reconciliation.checks import reconcile
 from gateway_client.errors import NotFetched
 from storage import media, pending_uploads
@@ -23,8 +23,10 @@ from storage.errors import BucketProblem
 from storage.models import OssConfig, StoredObject
 from tenants.models import Tenant, User
 from tenants.principal import Principal
-from tests.aiservices.conftest import Api, api_of_tenant, api_of_user, image_model, video_model
-from tests.aiservices.test_tasks_api import work_off
+from tests.aiservices.jobs import work_off
+from tests.books import balance_and_held
+from tests.callers import Api, api_of_tenant, api_of_user
+from tests.catalog import image_model, video_model
 from tests.gateway_client import bad_server as bad
 from tests.gateway_client.bad_server import BadServer
 from tests.upstreams.oss_service import OssService
@@ -81,10 +83,6 @@ def upstream(settings: Any) -> Iterator[BadServer]:
 
 def picture(api: Api, key: str | None = None, model: str = "painter") -> tuple[int, Any]:
     return api.post(IMAGES, {"model": model, "prompt": "a fox"}, key=key)
-
-
-def balance_and_held(tenant: Tenant) -> tuple[int, int]:
-    return Account.objects.values_list("balance", "held").get(tenant=tenant, mode="live")
 
 
 # --- known before --------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Callers of `/v1`, models for them to use, and a ledger with entries of any day."""
+"""A ledger with entries of any day, and what the error of an answer is."""
 
 from datetime import datetime
 from typing import Any
@@ -6,9 +6,6 @@ from typing import Any
 from billing.catalog.models import AIModel
 from billing.ledger.models import Account, Charge, Kind, LedgerEntry
 from tenants.models import Tenant
-from tests.aiservices.conftest import as_acme, as_alice, filmer, media_root, painter
-
-__all__ = ["as_acme", "as_alice", "filmer", "media_root", "painter"]
 
 
 def charged_at(at: datetime, tenant: Tenant, model: AIModel, credits: int, **more: Any) -> Charge:
@@ -38,3 +35,8 @@ def entry_at(at: datetime, account: Account, kind: Kind, amount: int, charge: Ch
         hash="",
     )
     Account.objects.filter(id=account.id).update(balance=account.balance, last_seq=account.last_seq)
+
+
+def code_of(answer: tuple[int, Any]) -> tuple[int, str]:
+    """Status and code of an answer that is an error."""
+    return answer[0], answer[1]["error"]["code"]

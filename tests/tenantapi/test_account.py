@@ -19,8 +19,9 @@ from billing.usage_reports.models import UsageDay, UsageProgress
 from tenants.models import ApiKey, Tenant
 from tenants.principal import Principal
 from tenants.services import create_api_key
-from tests.aiservices.conftest import Api, api_of_tenant, image_model, video_model
-from tests.conftest import Internal, give
+from tests.books import give
+from tests.callers import Api, Internal, api_of_tenant
+from tests.catalog import image_model, video_model
 from tests.tenantapi.conftest import charged_at, refunded_at
 
 IMAGES = "/v1/images/generations"

@@ -12,14 +12,13 @@ from billing.ledger.models import Charge
 from billing.services import refund
 from storage.models import StoredObject
 from tenants.models import Tenant
-from tests.aiservices.conftest import PIXEL, Api, api_of_tenant, image_model
+from tests.aiservices.conftest import PIXEL
+from tests.callers import Api, api_of_tenant
+from tests.catalog import image_model
+from tests.tenantapi.conftest import code_of
 
 IMAGES, GENERATIONS = "/v1/images/generations", "/v1/generations"
 PICTURE = {"model": "painter", "prompt": "a fox"}
-
-
-def code_of(answer: tuple[int, Any]) -> tuple[int, str]:
-    return answer[0], answer[1]["error"]["code"]
 
 
 def test_a_generation_as_it_is_told(as_acme: Api, painter: AIModel) -> None:

@@ -11,8 +11,8 @@ from billing.budgets.models import Budget
 from billing.catalog.models import AIModel
 from tenants.models import ApiKey, Tenant
 from tenants.services import create_api_key
-from tests.aiservices.conftest import Api, api_of_tenant
-from tests.conftest import Internal
+from tests.callers import Api, Internal, api_of_tenant
+from tests.tenantapi.conftest import code_of
 
 KEYS = "/v1/keys"
 EVERYTHING = ["read", "generate", "manage"]
@@ -26,10 +26,6 @@ def key_of(tenant: Tenant, *scopes: str, **more: Any) -> tuple[ApiKey, Api]:
 @pytest.fixture
 def manager(acme: Tenant) -> Api:
     return key_of(acme, *EVERYTHING)[1]
-
-
-def code_of(answer: tuple[int, Any]) -> tuple[int, str]:
-    return answer[0], answer[1]["error"]["code"]
 
 
 def test_a_key_is_given_shown_once_and_taken(manager: Api, acme: Tenant, painter: AIModel) -> None:

@@ -19,11 +19,9 @@ from django.urls import URLPattern, get_resolver
 from aiservices.generations.models import Generation
 from tenants.models import Tenant
 from tenants.services import create_api_key
-from tests.aiservices.conftest import Api
-from tests.conftest import give
-from tests.console.test_console import console_addresses, ids_of, owner
-
-__all__ = ["owner"]
+from tests.books import give
+from tests.callers import Api
+from tests.console.addresses import console_addresses, ids_of
 
 ID = re.compile(r"[0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12}", re.IGNORECASE)
 

@@ -14,7 +14,7 @@ from billing.ledger.models import Account, Kind, LedgerEntry
 from billing.redemption.models import Redemption, RedemptionBatch, RedemptionCode, WrongCode
 from billing.redemption.services import close_batch, create_codes
 from tenants.models import AuditEntry, Tenant, User
-from tests.aiservices.conftest import Api, api_of_tenant
+from tests.callers import Api, api_of_tenant
 
 V1, API = "/v1/redeem", "/api/redeem"
 

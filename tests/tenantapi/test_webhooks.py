@@ -4,7 +4,6 @@ import json
 import re
 import subprocess
 import sys
-from typing import Any
 
 import pytest
 from pytest_httpserver import HTTPServer
@@ -12,20 +11,11 @@ from pytest_httpserver import HTTPServer
 from tenants.models import ApiKey, Tenant
 from tenants.webhooks.models import OutboxMessage
 from tests import tools
-from tests.aiservices.conftest import Api, api_of_tenant
+from tests.callers import Api, api_of_tenant
 from tests.settings import PROJECT
+from tests.tenantapi.conftest import code_of
 
 TEST, DELIVERIES = "/v1/webhook/test", "/v1/webhook/deliveries"
-
-
-@pytest.fixture
-def receiver(settings: Any, httpserver: HTTPServer) -> HTTPServer:
-    settings.OUTBOUND_ALLOW = [f"127.0.0.1:{httpserver.port}"]
-    return httpserver
-
-
-def code_of(answer: tuple[int, Any]) -> tuple[int, str]:
-    return answer[0], answer[1]["error"]["code"]
 
 
 def set_webhook(api: Api, receiver: HTTPServer) -> str:

@@ -25,7 +25,7 @@ from billing.ledger.models import Account, Charge, Hold, LedgerEntry, Refund
 from storage.models import OssConfig
 from tenants.models import AuthenticatorDevice, Tenant, User
 from tenants.webhooks.models import Webhook
-from tests.admin.test_login import code_of
+from tests.admin.second_factor import code_of
 from tests.live import Database, connect, manage
 from tests.settings import ENVIRONMENT
 from waule.core.crypto.encryption import is_bound

@@ -3,11 +3,10 @@
 import shutil
 import socket
 import subprocess
-import time
 
 from tests.live import free_port
+from tests.waiting import eventually
 
-START_SECONDS = 10
 PROGRAM = shutil.which("redis-server")
 
 
@@ -25,15 +24,13 @@ class RedisServer:
         options = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", "/"]
         quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         self.process = subprocess.Popen([PROGRAM, *options], start_new_session=True, **quiet)
-        deadline = time.monotonic() + START_SECONDS
-        while not self._listens():
-            assert self.process.poll() is None and time.monotonic() < deadline, "redis-server did not start"
-            time.sleep(0.02)
+        eventually(self._listens)
 
     def kill(self) -> None:
         self.process.kill()
         self.process.wait()
 
     def _listens(self) -> bool:
+        assert self.process.poll() is None, "redis-server did not start"
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", self.port)) == 0

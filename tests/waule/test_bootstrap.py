@@ -8,13 +8,14 @@ import socket
 import stat
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import requests
 
 from tests.live import Database, LiveWaule, Process, free_port, process_environment
+from tests.waiting import eventually
 from waule.bootstrap import REQUIRED, write_env_file_once
 
 SECRETS = (*REQUIRED, "INTERNAL_SECRET", "LOOKUP_KEY", "DEBUG")
@@ -48,19 +49,12 @@ class Up:
                 return requests.get(f"http://127.0.0.1:{self.port}/readyz", timeout=5).status_code == 200
             return False
 
-        eventually(answers, seconds=90, what=lambda: run.log)
+        eventually(answers, seconds=90, about=lambda: run.log)
 
     def start_and_wait(self, *arguments: str) -> Process:
         run = self.start(*arguments)
         self.wait(run)
         return run
-
-
-def eventually(happens: Callable[[], bool], *, seconds: float, what: Callable[[], str] = lambda: "") -> None:
-    deadline = time.monotonic() + seconds
-    while not happens():
-        assert time.monotonic() < deadline, what()
-        time.sleep(0.05)
 
 
 def descendants(pid: int) -> list[int]:
@@ -173,13 +167,15 @@ def test_a_server_takes_another_port_than_the_settings(live_waule: LiveWaule) ->
     """Its processes then start from scratch instead of being forked."""
     port = free_port()
     server = live_waule.run("serve", "--port", str(port), "--workers", "2", PORT=str(free_port()))
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline and server.is_running:
+
+    def answers() -> bool:
+        assert server.is_running, server.log
         with contextlib.suppress(requests.ConnectionError):
             assert requests.get(f"http://127.0.0.1:{port}/readyz", timeout=5).status_code == 200
-            return
-        time.sleep(0.1)
-    pytest.fail(server.log)
+            return True
+        return False
+
+    eventually(answers, about=lambda: server.log)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP], ids=lambda number: number.name)
@@ -209,7 +205,7 @@ def test_a_dead_worker_is_replaced_and_a_dead_server_ends_it(up: Up) -> None:
     def process(name: str) -> int:
         return next((pid for pid in descendants(run.pid) if f"manage.py {name}" in command_line(pid)), 0)
 
-    eventually(lambda: bool(process("worker")), seconds=10)
+    eventually(lambda: process("worker"), seconds=10)
     worker = process("worker")
     os.kill(worker, signal.SIGKILL)
     eventually(lambda: process("worker") not in (0, worker), seconds=10)

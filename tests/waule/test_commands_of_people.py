@@ -1,40 +1,29 @@
 """`create_tenant`, `create_user`, `create_api_key`, `revoke_api_key` and `grant_credits`, and how a command fails."""
 
-import io
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
-from django.core.management import CommandError, call_command
+from django.core.management import CommandError
 
-from billing.ledger.models import Account, LedgerEntry
+from billing.ledger.models import LedgerEntry
 from tenants.models import ApiKey, AuditEntry, Tenant, User
 from tenants.selectors import find_api_key
+from tests.books import account_of
+from tests.callers import manage_json
 from tests.live import Database, manage
 
 UNKNOWN = "0190a5f0-0000-7000-8000-000000000000"
 
 
-def run(*arguments: str) -> Any:
-    """What a command prints with --json, which is one document."""
-    out = io.StringIO()
-    call_command(*arguments, "--json", stdout=out)
-    return json.loads(out.getvalue())
-
-
-def live_account(owner: Any) -> Account:
-    return Account.objects.get(**{"user" if isinstance(owner, User) else "tenant": owner}, mode="live")
-
-
 @pytest.mark.django_db
 def test_a_tenant_with_a_key_and_credits() -> None:
-    answer = run("create_tenant", "Acme", "--credits", "50", "--all-models")
+    answer = manage_json("create_tenant", "Acme", "--credits", "50", "--all-models")
     assert set(answer) == {"id", "name", "apiKey", "credits"}
     tenant = Tenant.objects.get(id=answer["id"])
     assert (tenant.name, tenant.enabled_models, answer["credits"]) == ("Acme", ["*"], 50)
-    assert live_account(tenant).balance == 50
+    assert account_of(tenant).balance == 50
     key = find_api_key(answer["apiKey"])
     assert key is not None
     assert (key.tenant, key.mode) == (tenant, "live")
@@ -42,7 +31,7 @@ def test_a_tenant_with_a_key_and_credits() -> None:
 
 @pytest.mark.django_db
 def test_a_tenant_for_the_sandbox() -> None:
-    answer = run("create_tenant", "Acme", "--test-key")
+    answer = manage_json("create_tenant", "Acme", "--test-key")
     assert answer["apiKey"].startswith("wk_test_")
     assert Tenant.objects.get().enabled_models == []
     assert not LedgerEntry.objects.filter(account__mode="live").exists()
@@ -51,7 +40,7 @@ def test_a_tenant_for_the_sandbox() -> None:
 @pytest.mark.django_db
 def test_a_user_with_a_membership() -> None:
     until = "2030-01-01T00:00:00+08:00"
-    answer = run(
+    answer = manage_json(
         "create_user",
         "vera",
         "--password",
@@ -67,18 +56,18 @@ def test_a_user_with_a_membership() -> None:
     assert answer == {"id": str(user.id), "username": "vera", "level": "VIP", "credits": 9}
     assert user.membership_expires_at == datetime(2029, 12, 31, 16, tzinfo=UTC)
     assert user.check_password("x")
-    assert live_account(user).balance == 9
+    assert account_of(user).balance == 9
 
 
 @pytest.mark.django_db
 def test_without_a_password_nobody_logs_in() -> None:
-    run("create_user", "alice")
+    manage_json("create_user", "alice")
     assert not User.objects.get().has_usable_password()
 
 
 def test_a_key_with_an_end(acme: Tenant) -> None:
     ends_at = datetime.now(UTC).replace(microsecond=0) + timedelta(days=1)
-    answer = run("create_api_key", str(acme.id), "--test", "--name", "nightly", "--expires", ends_at.isoformat())
+    answer = manage_json("create_api_key", str(acme.id), "--test", "--name", "nightly", "--expires", ends_at.isoformat())
     key = ApiKey.objects.get()
     assert find_api_key(answer["apiKey"]) == key
     assert (key.mode, key.name, key.expires_at) == ("test", "nightly", ends_at)
@@ -86,24 +75,24 @@ def test_a_key_with_an_end(acme: Tenant) -> None:
 
 
 def test_a_key_is_revoked_at_once_or_after_a_while(acme: Tenant) -> None:
-    first, second = run("create_api_key", str(acme.id)), run("create_api_key", str(acme.id))
-    run("revoke_api_key", first["id"])
-    run("revoke_api_key", second["id"], "--grace", "60")
+    first, second = manage_json("create_api_key", str(acme.id)), manage_json("create_api_key", str(acme.id))
+    manage_json("revoke_api_key", first["id"])
+    manage_json("revoke_api_key", second["id"], "--grace", "60")
     assert find_api_key(first["apiKey"]) is None
     assert find_api_key(second["apiKey"]) is not None
-    run("revoke_api_key", second["id"])
+    manage_json("revoke_api_key", second["id"])
     assert find_api_key(second["apiKey"]) is None
     assert AuditEntry.objects.filter(action="key.revoke", actor="command").count() == 3
 
 
 def test_credits_are_granted_once_per_key(birch: Tenant) -> None:
     again = ("grant_credits", "tenant", str(birch.id), "7", "--reason", "sorry", "--type", "GIFT", "--idempotency-key", "k")
-    first = run(*again)
-    assert (first["balance"], run(*again)) == (7, first)
+    first = manage_json(*again)
+    assert (first["balance"], manage_json(*again)) == (7, first)
     entry = LedgerEntry.objects.get(id=first["entryId"])
-    assert (entry.kind, entry.amount, live_account(birch).balance) == ("GIFT", 7, 7)
+    assert (entry.kind, entry.amount, account_of(birch).balance) == ("GIFT", 7, 7)
     with pytest.raises(CommandError, match="Idempotency-Key"):
-        run(*again[:3], "8", *again[4:])
+        manage_json(*again[:3], "8", *again[4:])
 
 
 @pytest.mark.parametrize(
@@ -138,17 +127,17 @@ def test_what_is_refused_changes_nothing(alice: User, arguments: list[str], mess
     arguments = [str(alice.id) if argument == "ALICE" else argument for argument in arguments]
     entries = LedgerEntry.objects.count()
     with pytest.raises(CommandError, match=message):
-        run(*arguments)
+        manage_json(*arguments)
     assert list(User.objects.all()) == [alice]
     assert not Tenant.objects.exists()
-    assert (LedgerEntry.objects.count(), live_account(alice).balance) == (entries, 1000)
+    assert (LedgerEntry.objects.count(), account_of(alice).balance) == (entries, 1000)
 
 
 def test_a_key_that_would_have_ended_already_is_not_made(acme: Tenant) -> None:
     with pytest.raises(CommandError, match="passed"):
-        run("create_api_key", str(acme.id), "--expires", "2020-01-01T00:00:00Z")
+        manage_json("create_api_key", str(acme.id), "--expires", "2020-01-01T00:00:00Z")
     with pytest.raises(CommandError, match="grace"):
-        run("revoke_api_key", UNKNOWN, "--grace", "-1")
+        manage_json("revoke_api_key", UNKNOWN, "--grace", "-1")
     assert not ApiKey.objects.exists()
 
 

@@ -17,14 +17,14 @@ from waule.core.errors import Unavailable
 OPEN = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'waule'"
 
 
-def balance(waule: LiveWaule, tenant: Tenant) -> int:
+def status_of_balance(waule: LiveWaule, tenant: Tenant) -> int:
     status, _answer = waule.internal("GET", f"/internal/billing/balance?targetType=tenant&targetId={tenant.pk}")
     return status
 
 
 def test_a_crowd_of_callers_shares_a_few_connections(live_waule: LiveWaule, acme: Tenant) -> None:
     with ThreadPoolExecutor(40) as crowd:
-        statuses = list(crowd.map(lambda _number: balance(live_waule, acme), range(400)))
+        statuses = list(crowd.map(lambda _number: status_of_balance(live_waule, acme), range(400)))
     assert statuses == [200] * 400
     if live_waule.database.is_postgresql:
         mine = 1  # this test's own
@@ -34,12 +34,12 @@ def test_a_crowd_of_callers_shares_a_few_connections(live_waule: LiveWaule, acme
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has no server that could go away")
 def test_after_the_database_was_away_at_most_one_call_notices(live_waule: LiveWaule, acme: Tenant) -> None:
     with ThreadPoolExecutor(16) as crowd:
-        list(crowd.map(lambda _number: balance(live_waule, acme), range(64)))
+        list(crowd.map(lambda _number: status_of_balance(live_waule, acme), range(64)))
     connections.close_all()
     live_waule.sql(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
     )
-    statuses = [balance(live_waule, acme) for _number in range(20)]
+    statuses = [status_of_balance(live_waule, acme) for _number in range(20)]
     assert statuses.count(200) >= 19
     assert set(statuses) <= {200, 503}
 

@@ -1,7 +1,6 @@
 """What an operator does in the first hour: commands take names, say what comes next, and the recipe passes its check."""
 
 import io
-import json
 import re
 import subprocess
 import sys
@@ -13,14 +12,9 @@ from django.core.management import CommandError, call_command, get_commands, loa
 from billing.catalog.models import AIModel
 from billing.ledger.models import Account
 from tenants.models import AuditEntry, Tenant, TenantMember, User
+from tests.callers import manage_json
 from tests.live import process_environment
 from tests.settings import PROJECT
-
-
-def run(*arguments: str) -> Any:
-    out = io.StringIO()
-    call_command(*arguments, "--json", stdout=out)
-    return json.loads(out.getvalue())
 
 
 def told(*arguments: str) -> str:
@@ -48,9 +42,9 @@ NEW_NAMES = {"create_user", "axes_reset_username"}  # these take a name that nob
 @pytest.mark.parametrize("command", BY_NAME)
 def test_a_tenant_or_user_is_named_by_id_or_name(command: str, acme: Tenant, alice: User) -> None:
     for names in ({"tenant": str(acme.id), "user": str(alice.id)}, {"tenant": "Acme", "user": "alice"}):
-        run(command.strip(), *(part.format(**names) for part in BY_NAME[command]))
+        manage_json(command.strip(), *(part.format(**names) for part in BY_NAME[command]))
     with pytest.raises(CommandError, match=r"There is no (tenant|user) Nobody"):
-        run(command.strip(), *(part.format(tenant="Nobody", user="Nobody") for part in BY_NAME[command]))
+        manage_json(command.strip(), *(part.format(tenant="Nobody", user="Nobody") for part in BY_NAME[command]))
 
 
 @pytest.mark.django_db
@@ -70,14 +64,14 @@ def test_no_such_command_is_forgotten() -> None:
 def test_a_name_that_several_tenants_have_moves_nothing(acme: Tenant) -> None:
     Tenant.objects.create(name="Acme")
     with pytest.raises(CommandError, match="Several tenants are named Acme"):
-        run("grant_credits", "tenant", "Acme", "5", "--reason", "r")
+        manage_json("grant_credits", "tenant", "Acme", "5", "--reason", "r")
     assert Account.objects.get(tenant=acme, mode="live").balance == 1000
 
 
 def test_a_member_is_added_once_and_can_change_its_role(acme: Tenant, alice: User) -> None:
-    first = run("add_member", "Acme", "alice")
+    first = manage_json("add_member", "Acme", "alice")
     assert (first["tenant"], first["user"], first["role"]) == (str(acme.id), str(alice.id), "owner")
-    second = run("add_member", "Acme", "alice", "--role", "billing")
+    second = manage_json("add_member", "Acme", "alice", "--role", "billing")
     assert (second["id"], second["role"]) == (first["id"], "billing")
     assert TenantMember.objects.get().role == "billing"
     assert list(AuditEntry.objects.filter(action__startswith="member").order_by("id").values_list("action", "after__role")) == [
@@ -85,7 +79,7 @@ def test_a_member_is_added_once_and_can_change_its_role(acme: Tenant, alice: Use
         ("member.change", "billing"),
     ]
     with pytest.raises(CommandError):
-        run("add_member", "Acme", "alice", "--role", "king")
+        manage_json("add_member", "Acme", "alice", "--role", "king")
 
 
 @pytest.mark.django_db
@@ -102,7 +96,7 @@ def test_after_create_tenant_a_line_says_what_comes_next() -> None:
     told("create_user", "dora", "--password", "dora-password-0")
     assert "/console/" in told(*command.split(), "dora")
     assert "Next: curl -s " in told("create_tenant", "E", "--all-models", "--test-key")
-    assert set(run("create_tenant", "F")) == {"id", "name", "apiKey", "credits"}
+    assert set(manage_json("create_tenant", "F")) == {"id", "name", "apiKey", "credits"}
 
 
 @pytest.mark.django_db
@@ -111,8 +105,8 @@ def test_the_example_catalog_applies_and_can_be_sold(tmp_path: Any) -> None:
     assert not AIModel.objects.exists()
     file = tmp_path / "catalog.yaml"
     file.write_text(example)
-    assert run("apply_catalog", str(file))["added"] > 0
-    assert run("apply_catalog", str(file))["changes"] == []
+    assert manage_json("apply_catalog", str(file))["added"] > 0
+    assert manage_json("apply_catalog", str(file))["changes"] == []
     assert AIModel.objects.filter(is_active=True).count() == 2
     with pytest.raises(CommandError, match="apply_catalog --example"):
         call_command("apply_catalog")

@@ -7,7 +7,7 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.urls import URLPattern, URLResolver, get_resolver
 
-from tests.conftest import Internal
+from tests.callers import Internal
 from tests.settings import INTERNAL_SECRET
 from waule.core.auth import internal_auth
 from waule.core.auth.internal_callers import SCOPES, parse_callers

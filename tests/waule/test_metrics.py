@@ -13,7 +13,7 @@ from billing.catalog.models import AIModel
 from billing.catalog.usage import UsageRequest
 from billing.services import hold
 from tenants.principal import Principal
-from tests.billing.conftest import priced_model
+from tests.catalog import priced_model
 from waule.site.metrics import RequestMetrics
 
 

@@ -14,10 +14,10 @@ from django.db import connection, connections
 
 from billing.ledger.models import Account
 from tenants.models import Tenant
-from tests.billing.conftest import priced_model
+from tests.catalog import priced_model
 from tests.live import LiveWaule, connect
-from tests.pgbouncer import pgbouncer
 from tests.settings import PROJECT
+from tests.upstreams.pgbouncer import pgbouncer
 from waule.core.db.pooler import LOCK_TIMEOUT_SECONDS
 
 pytestmark = pytest.mark.skipif(connection.vendor != "postgresql", reason="PgBouncer stands before PostgreSQL alone")

@@ -20,9 +20,9 @@ from storage.models import OssConfig
 from tenants.models import ApiKey, Tenant, User
 from tenants.services import add_member, create_api_key
 from tenants.webhooks.models import Webhook
-from tests.admin.conftest import confirm_password
-from tests.aiservices.conftest import PIXEL, Api, api_of_user, image_model, video_model
-from tests.conftest import Internal
+from tests.aiservices.conftest import PIXEL
+from tests.callers import Api, Internal, api_of_user, confirm_password
+from tests.catalog import image_model, video_model
 from waule.core.crypto.encryption import keyed_hash
 
 pytestmark = pytest.mark.once  # the database makes no difference

@@ -14,6 +14,7 @@ import pytest
 
 from tests.live import LiveWaule
 from tests.settings import INTERNAL_SECRET
+from tests.waiting import eventually
 from waule.server import connections
 
 pytestmark = pytest.mark.once  # the database makes no difference
@@ -118,10 +119,8 @@ def test_heads_that_do_not_arrive_and_connections_without_a_request(standing_wau
     """Of one address only a few are kept."""
     with sockets(standing_waule, b"GET /healthz HTTP/1.1\r\nHost: loc") as halves, sockets(standing_waule, b"") as silent:
         everybody_else_is_answered(standing_waule)
-        deadline = time.monotonic() + 25  # sooner than the server's limit for heads
-        while (left := sum(_is_open(connection) for connection in halves + silent)) > 100 and time.monotonic() < deadline:
-            time.sleep(0.2)
-        assert left <= 100
+        # Sooner than the server's limit for heads.
+        eventually(lambda: sum(_is_open(connection) for connection in halves + silent) <= 100, seconds=25)
         everybody_else_is_answered(standing_waule, 1)
 
 
@@ -178,10 +177,9 @@ def test_readers_that_do_not_read(standing_waule: LiveWaule) -> None:
     with sockets(standing_waule, head("/media/slow.mp4", method="GET"), receive_buffer=4096) as readers:
         everybody_else_is_answered(standing_waule)
         assert readers[0].recv(12) == b"HTTP/1.1 200"
-        deadline = time.monotonic() + 90
-        while sending := _sending(standing_waule, readers[1:]):
-            assert time.monotonic() < deadline, sending
-            time.sleep(1)
+        eventually(
+            lambda: not _sending(standing_waule, readers[1:]), seconds=90, about=lambda: _sending(standing_waule, readers[1:])
+        )
 
 
 def _sending(waule: LiveWaule, connections: list[socket.socket]) -> int:

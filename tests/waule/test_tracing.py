@@ -4,34 +4,25 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tenants.models import Tenant
 from tenants.services import create_api_key
-from tests.aiservices.conftest import video_model
-from tests.conftest import give
+from tests.books import give
+from tests.catalog import video_model
 from tests.live import LiveWaule, process_environment
 from tests.settings import INTERNAL_SECRET, PROJECT
 from tests.upstreams.otlp_receiver import OtlpReceiver, Span
 from tests.upstreams.video_service import VideoService
+from tests.waiting import eventually
 
 TRACE, CALLER = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 TRACEPARENT = f"00-{TRACE}-{CALLER}-01"
 PROMPT = "an-unmistakable-prompt-of-a-fox"
 SECRETS = {"OPENAI_API_KEY": "sk-planted-openai-key-1", "OTEL_EXPORTER_OTLP_HEADERS": "Authorization=Bearer%20planted-collector"}
-
-
-def eventually(look: Callable[[], Any], seconds: float = 30) -> Any:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if found := look():
-            return found
-        time.sleep(0.05)
-    raise AssertionError("it did not come true in time")
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,8 +14,8 @@ from django.db import connections
 
 from tests import tools
 from tests.live import free_port
+from tests.waiting import eventually
 
-START_SECONDS = 20
 CONFIG = """
 [databases]
 * = host={host} port={port}
@@ -58,10 +57,12 @@ def pgbouncer(*, size: int = 4) -> Iterator[int]:
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "start_new_session": True}
         process = subprocess.Popen([program, str(directory / "pgbouncer.ini")], **quiet)
         parents.callback(_end, process)
-        deadline = time.monotonic() + START_SECONDS
-        while not _listens(own_port):
-            assert process.poll() is None and time.monotonic() < deadline, (directory / "log").read_text()
-            time.sleep(0.05)
+
+        def is_up() -> bool:
+            assert process.poll() is None, (directory / "log").read_text()
+            return _listens(own_port)
+
+        eventually(is_up, about=(directory / "log").read_text)
         yield own_port
 
 
