@@ -144,12 +144,12 @@ _CHARGE = f"""
         {_ENTRY} SELECT id, last_seq, 'CONSUME', -%(credits)s, balance, %(id)s, %(description)s, %(actor)s, '', spendable, at,
             last_hash FROM moved
     )
-    SELECT spendable, at FROM moved{{left_out}}
+    SELECT spendable, at FROM moved{{undecided}}
 """  # noqa: S608
 
 
-def _charge_sql(kind: str, *, locked: str = "", only_if: str = "", left_out: str = "") -> Prepared:
-    sql = _CHARGE.format(account=_ONE[kind], owners=_OWNERS[kind], locked=locked, only_if=only_if, left_out=left_out)
+def _charge_sql(kind: str, *, locked: str = "", only_if: str = "", undecided: str = "") -> Prepared:
+    sql = _CHARGE.format(account=_ONE[kind], owners=_OWNERS[kind], locked=locked, only_if=only_if, undecided=undecided)
     return Prepared(sql, {**_GIVEN, "description": "text"})
 
 
@@ -159,7 +159,7 @@ _CHARGES_UNLOCKED = {
         kind,
         locked=f", locked AS (SELECT a.id FROM billing_account AS a WHERE {_PAYS[kind]} FOR NO KEY UPDATE SKIP LOCKED)",  # noqa: S608
         only_if=" AND a.id = (SELECT id FROM locked)",
-        left_out=" UNION ALL SELECT NULL, NULL WHERE NOT EXISTS (SELECT 1 FROM locked)",
+        undecided=" UNION ALL SELECT NULL, NULL WHERE NOT EXISTS (SELECT 1 FROM locked)",
     )
     for kind in _OWNERS
 }
@@ -293,33 +293,31 @@ _MANY = f"""
         {_ENTRY} SELECT account, seq, 'CONSUME', -credits, balance, id, description, actor, '', balance - reserved, at, hash
         FROM made ORDER BY n
     )
-    SELECT n, balance - reserved, at FROM made{{left_out}}
+    SELECT n, balance - reserved, at FROM made
+    UNION ALL SELECT n, NULL, NULL FROM placed WHERE account NOT IN (SELECT account FROM made)
 """  # noqa: S608
 _TO_CHARGE_MANY = {
     "offers": "json", "kinds": "text[]", "owners": "uuid[]", "modes": "text[]", "api_keys": "uuid[]", "ids": "uuid[]",
     "keys": "text[]", "fingerprints": "text[]", "metadata": "text[]", "actors": "text[]", "numbers": "int[]",
 }  # fmt: skip
-_CHARGE_MANY = Prepared(_MANY.format(skip_locked="", left_out=""), _TO_CHARGE_MANY)
-_CHARGE_MANY_UNLOCKED = Prepared(
-    _MANY.format(
-        skip_locked=" SKIP LOCKED",
-        left_out=""" UNION ALL SELECT n, NULL, NULL FROM placed WHERE account NOT IN (SELECT account FROM made)""",
-    ),
-    _TO_CHARGE_MANY,
-)
+_CHARGE_MANY = Prepared(_MANY.format(skip_locked=""), _TO_CHARGE_MANY)
+_CHARGE_MANY_UNLOCKED = Prepared(_MANY.format(skip_locked=" SKIP LOCKED"), _TO_CHARGE_MANY)
 
 
 # --- the verbs -----------------------------------------------------------------------------------------------------
 
 
-def charge(order: Order) -> Posted | None:
+def charge(order: Order, *, wait: bool = True) -> Posted | Undecided | None:
     """Take the order's credits and write its charge and entry; None where the long way has to be taken.
+
+    Without `wait` it is undecided while somebody else has the account locked.
 
     Raises:
         IntegrityError: another charge of this account has its idempotency key.
     """
-    row = _CHARGES[order.kind].write(*_given(order), order.offer.description)
-    return _posted(order, *row) if row else None
+    statement = (_CHARGES if wait else _CHARGES_UNLOCKED)[order.kind]
+    row = statement.write(*_given(order), order.offer.description)
+    return _decided(order, *row) if row else None
 
 
 def hold(order: Order, *, seconds: float, pinned: bool) -> Posted | None:
@@ -349,35 +347,17 @@ def capture(hold_id: UUID, *, actor: str) -> Posted | None:
     return Posted(made, model_id, operation, quantity, {}, credits, spendable, at)
 
 
-def charge_many(orders: list[Order]) -> list[Posted | None]:
-    """Make many charges, in their order; None for those of accounts where the long way has to be taken: nothing changed there.
+def charge_many(orders: list[Order], *, wait: bool = True) -> list[Posted | Undecided | None]:
+    """Make many charges, in their order, each as `charge`.
+
+    Undecided are as well those of an account that cannot pay for all of its orders.
 
     Raises:
         IntegrityError: one of them has an idempotency key that is taken; nothing has changed at all.
     """
-    made: list[Posted | None] = [None] * len(orders)
-    for n, spendable, at in _CHARGE_MANY.rows(*_columns(orders)):
-        made[n - 1] = _posted(orders[n - 1], spendable, at)
-    return made
-
-
-def charge_unlocked(orders: list[Order]) -> list[Posted | Undecided | None]:
-    """As `charge` or `charge_many`, without waiting for an account: undecided are those whose account somebody else has locked.
-
-    So are those of an account that cannot pay for all of its orders.
-
-    Raises:
-        IntegrityError: one of them has an idempotency key that is taken; nothing has changed at all.
-    """
-    if len(orders) == 1:
-        (order,) = orders
-        row = _CHARGES_UNLOCKED[order.kind].write(*_given(order), order.offer.description)
-        rows = [(1, *row)] if row else []
-    else:
-        rows = _CHARGE_MANY_UNLOCKED.rows(*_columns(orders))
     made: list[Posted | Undecided | None] = [None] * len(orders)
-    for n, spendable, at in rows:
-        made[n - 1] = Undecided() if at is None else _posted(orders[n - 1], spendable, at)
+    for n, spendable, at in (_CHARGE_MANY if wait else _CHARGE_MANY_UNLOCKED).rows(*_columns(orders)):
+        made[n - 1] = _decided(orders[n - 1], spendable, at)
     return made
 
 
@@ -405,6 +385,10 @@ def _given(order: Order) -> tuple[Any, ...]:
         offer.credits, str(order.id), offer.model, offer.operation, offer.quantity, offer.use_json, offer.snapshot_json,
         order.metadata, order.idempotency_key, order.fingerprint, order.actor,
     )  # fmt: skip
+
+
+def _decided(order: Order, spendable: int | None, at: datetime | None) -> Posted | Undecided:
+    return Undecided() if spendable is None or at is None else _posted(order, spendable, at)
 
 
 def _posted(order: Order, spendable: int, at: datetime, expires_at: datetime | None = None) -> Posted:

@@ -202,7 +202,7 @@ def _charge_by_one_statement(items: list[BatchItem], actor: str) -> list[ChargeR
         orders.append(order)
     with suppress(IntegrityError, _NotAll), transaction.atomic(durable=True):
         made = fast_path.charge_many(orders)
-        done = [ChargeResult(one, one.spendable_after) for one in made if one is not None]
+        done = [ChargeResult(one, one.spendable_after) for one in made if isinstance(one, Posted)]
         if len(done) < len(items):
             raise _NotAll
         failpoint("batch.before_commit")

@@ -13,7 +13,6 @@ A charge that was not made (a rejection, a replay) is looked at alone, the long 
 
 import threading
 from collections import deque
-from contextlib import suppress
 
 from django.db import DataError, IntegrityError, InternalError
 
@@ -22,7 +21,7 @@ from billing.ledger.fast_path import Order, Posted, Undecided
 from waule.core.db.connection_pool import release_connection
 
 MOST_TOGETHER = 64
-FEW = 3  # so many of one account are written one by one: the statement over many rows takes longer before its first row
+FAULTS = (IntegrityError, DataError, InternalError)  # of one of the charges; the database has written none of them
 EVERYBODY = ""
 
 
@@ -60,7 +59,9 @@ class Gathering:
         if isinstance(call.made, Undecided):
             call = _Call(order)
             self._take_part(order.owner_id, call)
-        return fast_path.charge(order) if isinstance(call.made, Undecided) else call.made
+        made = fast_path.charge(order) if isinstance(call.made, Undecided) else call.made
+        assert not isinstance(made, Undecided), "it was waited for"
+        return made
 
     def _take_part(self, queue: str, call: _Call) -> None:
         with self._guard:
@@ -83,7 +84,7 @@ class Gathering:
             waiting = self._waiting[queue]
             taken = [first, *(waiting.popleft() for _ in range(min(MOST_TOGETHER - 1, len(waiting))))]
         try:
-            (_write_for_everybody if queue == EVERYBODY else _write_for_one_account)(taken)
+            _write(taken, wait=queue != EVERYBODY)
         except BaseException as error:
             for call in taken:
                 if isinstance(call.made, Undecided):
@@ -105,35 +106,20 @@ class Gathering:
         heir.turn.release()
 
 
-def _write_for_everybody(calls: list[_Call]) -> None:
-    """Those that the database finds fault with are not told apart from the others: each account's are asked for again.
-
-    Where all are of one account, they are left to its own queue.
-    """
-    if len(calls) > 1 and len({call.order.owner_id for call in calls}) == 1:
-        return
-    once = {(call.order.owner_id, call.order.idempotency_key or call.order.id): call for call in calls}  # a key is used once
+def _write(calls: list[_Call], *, wait: bool) -> None:
+    """Of several with a fault among them none is decided: which one has it shows when they are asked for again."""
+    orders = [call.order for call in calls]
     try:
-        written = fast_path.charge_unlocked([call.order for call in once.values()])
-    except (IntegrityError, DataError, InternalError):
-        if len(calls) == 1:
+        if len(orders) == 1:
+            written = [fast_path.charge(orders[0], wait=wait)]
+        else:
+            written = fast_path.charge_many(orders, wait=wait)
+    except FAULTS:
+        if len(orders) == 1:
             raise
         return
-    for call, made in zip(once.values(), written, strict=True):
+    for call, made in zip(calls, written, strict=True):
         call.made = made
-
-
-def _write_for_one_account(calls: list[_Call]) -> None:
-    if len(calls) > FEW:
-        with suppress(IntegrityError):  # somebody's key is taken: nothing was written
-            for call, made in zip(calls, fast_path.charge_many([call.order for call in calls]), strict=True):
-                call.made = made or call.made  # all or none: alone it may be made
-        return
-    for call in calls:
-        try:
-            call.made = fast_path.charge(call.order)
-        except IntegrityError:
-            call.made = None
 
 
 gathering = Gathering()
