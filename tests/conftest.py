@@ -231,8 +231,8 @@ def s3() -> Iterator["S3Service"]:
 
 @pytest.fixture
 def banana(any_database: None) -> AIModel:
-    """Images of Gemini's at 15 credits, 30 in 2K."""
-    return image_model("banana", provider="gemini", prices={"2K": 30})
+    """Images of Gemini's at 15 credits."""
+    return image_model("banana", provider="gemini")
 
 
 @pytest.fixture

@@ -33,6 +33,10 @@ def make(owner, model, prompt="a whale", **more) -> Generation:
     return Generation.objects.create(type="image", tenant=owner, model=model, prompt=prompt, state="succeeded", **more)
 
 
+def change_page(row) -> str:
+    return address(type(row), "change", row.pk)
+
+
 def address_of_charge(pk) -> str:
     return reverse("admin:billing_charge_change", args=[pk])
 
@@ -62,7 +66,7 @@ def test_a_generation_is_found_by_parts_of_all_its_ids(admin_client, flash_at_15
     for text in (str(row.pk), row.request_id, row.upstream_id):
         for part in parts_of(text):
             if len(part_search.normalized(part)) >= part_search.SHORTEST:
-                assert ("a whale", address(type(row), "change", row.pk)) in found(admin_client, part), part
+                assert ("a whale", change_page(row)) in found(admin_client, part), part
     assert found(admin_client, "req\\_7f3A") == found(admin_client, "req%7f3A9") == []  # no wildcards
 
 
@@ -78,7 +82,7 @@ def test_prompts_are_found_by_words(admin_client, flash_at_15, acme):
         ("neon 霓虹", mixed),
         ("cat", mixed),
     ):
-        assert [link for _title, link in found(admin_client, term)] == [address(type(row), "change", row.pk)], term
+        assert [link for _title, link in found(admin_client, term)] == [change_page(row)], term
     assert found(admin_client, "lighthouse neon") == []
     assert found(admin_client, "100%_") == []
 
@@ -88,7 +92,7 @@ def test_prompts_are_found_beyond_the_newest(admin_client, flash_at_15, acme, mo
     for _number in range(5):
         make(acme, flash_at_15, "a whale")
     monkeypatch.setattr("waule.site.search.NEWEST_PROMPTS", 2)
-    assert [link for _title, link in found(admin_client, "albatross")] == [address(old)]
+    assert [link for _title, link in found(admin_client, "albatross")] == [change_page(old)]
     assert len(found(admin_client, "whale")) == 5
 
 
@@ -99,7 +103,7 @@ def test_who_is_found_by_name_mask_or_id(admin_client, acme, alice):
         assert overview in [link for _title, link in found(admin_client, term)], term
     assert (alice.username, reverse("admin:user_overview", args=[alice.pk])) in found(admin_client, "lic")
     for term in (key.masked, key.masked.replace("…", "..."), key.masked[-6:], "backend"):
-        assert address(key) in [link for _title, link in found(admin_client, term)], term
+        assert change_page(key) in [link for _title, link in found(admin_client, term)], term
 
 
 def test_a_request_of_the_audit_log_is_found(admin_client, acme):

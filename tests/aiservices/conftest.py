@@ -1,4 +1,4 @@
-"""The demonstration catalog, keys of Gemini's, a provider that says nothing; a picture to send, and what an answer says of its use."""
+"""The demonstration catalog, keys of Gemini's, a provider that says nothing, a picture to send, and the usage of an answer."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -33,7 +33,13 @@ Answer = tuple[int, Any]
 
 
 @pytest.fixture
-def gateway(cloned_db: Database, settings: Any, banana: AIModel) -> Iterator[Gateway]:
+def banana_by_size(any_database: None) -> AIModel:
+    """Images at 15 credits, 30 in 2K."""
+    return image_model("banana", provider="gemini", prices={"2K": 30})
+
+
+@pytest.fixture
+def gateway(cloned_db: Database, settings: Any, banana_by_size: AIModel) -> Iterator[Gateway]:
     """A gateway of the test's own, to which this process sends."""
     made = Gateway()
     settings.AI_SERVICE_MODE, settings.WAULEAPI_URL, settings.GATEWAY_BILLING = "gateway", made.url, "auto"
@@ -250,7 +256,7 @@ def test_an_unknown_outcome_that_was_charged_is_given_back_when_it_is_settled_so
     books_are_right()
 
 
-def test_a_user_s_own_generation_does_not_count_against_its_limit(gateway: Gateway, vera: User, banana: AIModel) -> None:
+def test_a_user_s_own_generation_does_not_count_against_its_limit(gateway: Gateway, vera: User, banana_by_size: AIModel) -> None:
     LevelConfig.objects.create(level="VIP", max_concurrency=1)
     gateway.answer = calls = Callbacks(vera, gateway.pictures("/picture"))
     status, answer = api_of_user(vera).post("/api/ai/image/generate", {"modelId": "banana", "prompt": "x"})
