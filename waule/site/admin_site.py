@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import URLPattern, path, reverse
+from django.utils.functional import SimpleLazyObject
 from django.utils.translation import gettext, gettext_lazy
 from django.views.i18n import JavaScriptCatalog
 from unfold.sites import UnfoldAdminSite
@@ -72,6 +73,14 @@ class WauleAdminSite(UnfoldAdminSite):
             return guarded(request, *args, **kwargs)
 
         return inner
+
+    def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> Any:
+        """Return what is made when a page shows it: most show the sidebar alone, and redirects and exports neither."""
+        return SimpleLazyObject(lambda: super(WauleAdminSite, self).get_app_list(request, app_label))
+
+    def get_sidebar_list(self, request: HttpRequest) -> Any:
+        """Return what is made when a page shows it."""
+        return SimpleLazyObject(lambda: super(WauleAdminSite, self).get_sidebar_list(request))
 
     def password_change(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         from tenants import audit
