@@ -3,6 +3,7 @@
 import json
 import socket
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -38,14 +39,12 @@ def open_connections(waule: LiveWaule) -> int:
         connection.close()
         others = "datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
         return int(waule.sql(f"SELECT count(*) FROM pg_stat_activity WHERE {others}")[0][0])
-    open_files = [
-        link
-        for process in Path("/proc").glob("[0-9]*")
-        if process.name in pids_of(waule)
-        for link in (process / "fd").iterdir()
-        if str(link.readlink()) == waule.database.name
-    ]
-    return len(open_files)
+    found = 0
+    for pid in pids_of(waule):
+        for link in Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(FileNotFoundError):  # closed since it was listed
+                found += str(link.readlink()) == waule.database.name
+    return found
 
 
 def pids_of(waule: LiveWaule) -> set[str]:
