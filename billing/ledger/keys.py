@@ -50,7 +50,7 @@ def find_api_key_with_account(plaintext: str) -> KeyWithAccount | None:
 
 
 def _key_with_account(now: datetime, key_hash: str) -> Any:
-    due = due_holds(now).filter(account__tenant=OuterRef("tenant"), account__mode=OuterRef("mode"))
+    due = due_holds(now).filter(account=OuterRef("tenant__accounts"))
     due_credits = Subquery(due.order_by().values("account").values_list(Sum("credits")))
     # A bucket belongs to an app beside this one; the reverse relation leads there without an import.
     rows = ApiKey.objects.filter(key_hash=key_hash, tenant__accounts__mode=F("mode"))
