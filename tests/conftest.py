@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 CLONES = {"cloned_db", "live_waule"}
 DATABASES = {"db", "transactional_db", "any_database", "standing_waule", "up", *CLONES}
+SLOW_WEIGHT = 20  # tests with a live server that take as long as one that is marked slow
 LOG_SHOWN = 8000  # characters of each process
 
 
@@ -61,11 +62,13 @@ def pytest_unconfigure() -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Says which tests need the database: pytest-django makes none for those that come to it by `any_database` alone.
 
-    Those that use none run once, not for each kind of database. Files with many live servers begin first: no process is
-    left alone with them at the end.
+    Those that use none run once, not for each kind of database. Files with slow tests and with many live servers begin
+    first: no process is left alone with them at the end.
     """
-    live = Counter(item.path for item in items if CLONES.intersection(getattr(item, "fixturenames", ())))
-    items.sort(key=lambda item: -live[item.path])
+    weights = Counter(item.path for item in items if CLONES.intersection(getattr(item, "fixturenames", ())))
+    for item in items:
+        weights[item.path] += SLOW_WEIGHT if item.get_closest_marker("slow") else 0
+    items.sort(key=lambda item: -weights[item.path])
     for item in items:
         names = set(getattr(item, "fixturenames", ()))
         if "any_database" in names and not names & CLONES:
