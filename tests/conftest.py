@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import hypothesis
 import pytest
 from django.test import Client
 from pytest_httpserver import HTTPServer
@@ -32,6 +33,9 @@ from tests.upstreams.sora_service import PASSWORD, USERNAME, SoraService
 if TYPE_CHECKING:
     from tests.upstreams.s3_service import S3Service
 
+# No test fails because the machine is slow.
+hypothesis.settings.register_profile("any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("any machine")
 CLONES = {"cloned_db", "live_waule"}
 DATABASES = {"db", "transactional_db", "any_database", "standing_waule", "up", *CLONES}
 SLOW_WEIGHT = 20  # tests with a live server that take as long as one that is marked slow

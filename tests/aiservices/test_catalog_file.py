@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 from django.core.management import CommandError, call_command
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from billing.catalog import file as catalog_file
@@ -211,7 +211,6 @@ def test_only_true_false_and_null_are_words() -> None:
 labels = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=40).map(str.strip).filter(bool)
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(name=labels, model_id=labels, node_type=labels, option=labels, as_json=st.booleans())
 @example(name="1e3", model_id="08", node_type="16:9", option="null", as_json=False)
 @example(name="# x: y", model_id="- a", node_type="yes", option="*a", as_json=False)
