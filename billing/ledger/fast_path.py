@@ -16,7 +16,7 @@ from uuid import UUID
 from billing.catalog.current import Catalog
 from billing.catalog.offers import Offer, fingerprint_of, offer_of
 from billing.catalog.usage import UsageRequest
-from billing.ledger.expiry import due_of_account_sql, due_sql
+from billing.ledger.expiry import due_sql
 from tenants.principal import Principal
 from waule.core.db.json_rows import as_json
 from waule.core.db.prepared import IS_POSTGRESQL, Prepared
@@ -119,7 +119,6 @@ _USE = """id, account_id, model_id, operation, quantity, is_free, use, snapshot,
     metadata, api_key_id, idempotency_key, fingerprint, spendable_after, actor, created_at, credits"""
 _ENTRY = """INSERT INTO billing_ledgerentry
     (account_id, seq, kind, amount, balance, charge_id, description, actor, fingerprint, spendable, created_at, hash)"""
-_DUE = due_of_account_sql("coalesce(sum(h.credits), 0)::bigint", "{now}")
 _GIVEN = {
     "who": "uuid", "mode": "text", "api_key": "uuid", "may": "text[]", "catalog": "bigint", "credits": "bigint", "id": "uuid",
     "model": "uuid", "operation": "text", "quantity": "int", "use": "jsonb", "snapshot": "jsonb", "metadata": "jsonb",
@@ -135,7 +134,7 @@ _CHARGE = f"""
         FROM clock AS c, {{owners}} AS t
         WHERE {{account}} AND a.balance - a.held >= %(credits)s AND {_CURRENT} = %(catalog)s{{only_if}}
         RETURNING a.id, a.balance, a.last_seq, a.last_entry_at AS at, a.last_hash,
-            a.balance - a.held + CASE WHEN a.held = 0 THEN 0 ELSE {_DUE.format(now="a.last_entry_at")} END AS spendable
+            a.balance - a.held + CASE WHEN a.held = 0 THEN 0 ELSE billing_due_credits(a.id, a.last_entry_at) END AS spendable
     ), charged AS (
         INSERT INTO billing_charge ({_USE}, refunded, shortfall)
         SELECT %(id)s, id, %(model)s, %(operation)s, %(quantity)s, false, %(use)s, %(snapshot)s, NULL, '', false, %(metadata)s,
@@ -169,7 +168,7 @@ _HELD = f"""
         UPDATE billing_account AS a SET held = a.held + %(credits)s FROM clock AS c, {{owners}} AS t
         WHERE {{account}} AND a.balance - a.held >= %(credits)s AND {_CURRENT} = %(catalog)s{{only_if}}
         RETURNING a.id, c.now,
-            a.balance - a.held + CASE WHEN a.held = %(credits)s THEN 0 ELSE {_DUE.format(now="c.now")} END AS spendable
+            a.balance - a.held + CASE WHEN a.held = %(credits)s THEN 0 ELSE billing_due_credits(a.id, c.now) END AS spendable
     ){{then}}
     INSERT INTO billing_hold ({_USE}, state, expires_at, is_pinned, is_unknown, credits_released, spendable_at_end, end_reason)
     SELECT %(id)s, id, %(model)s, %(operation)s, %(quantity)s, false, %(use)s, %(snapshot)s, NULL, '', false, %(metadata)s,
@@ -205,8 +204,7 @@ _CAPTURED = f"""
         FROM billing_account AS a WHERE a.id = (SELECT account_id FROM billing_hold WHERE id = %(hold)s) FOR NO KEY UPDATE
     ){{first}}, ended AS (
         UPDATE billing_hold AS h SET state = 'captured', ended_at = l.at, credits_released = 0,
-            spendable_at_end = l.balance - l.held + (
-                SELECT CASE WHEN l.held = h.credits THEN 0 ELSE {_DUE.format(now="l.at")} END FROM (SELECT l.id) AS a)
+            spendable_at_end = l.balance - l.held + CASE WHEN l.held = h.credits THEN 0 ELSE billing_due_credits(l.id, l.at) END
         FROM locked AS l{{only_with}}
         WHERE h.id = %(hold)s AND h.account_id = l.id AND (h.state = 'held') IS TRUE AND h.credits > 0 AND NOT h.is_free
           AND NOT ({due_sql("h", "l.at")})
@@ -268,8 +266,7 @@ _MANY = f"""
         SELECT a.id, a.balance, a.held, a.last_seq, a.last_hash, greatest(clock_timestamp(), a.last_entry_at) AS at
         FROM billing_account AS a WHERE a.id IN (SELECT account FROM placed) ORDER BY a.id FOR NO KEY UPDATE{{skip_locked}}
     ), able AS MATERIALIZED (
-        SELECT l.*, l.held - CASE WHEN l.held = 0 THEN 0 ELSE (
-            SELECT {_DUE.format(now="l.at")} FROM (SELECT l.id) AS a) END AS reserved, wanted.count
+        SELECT l.*, l.held - CASE WHEN l.held = 0 THEN 0 ELSE billing_due_credits(l.id, l.at) END AS reserved, wanted.count
         FROM locked AS l JOIN (
             SELECT account, sum(credits) AS credits, count(*) FROM placed GROUP BY account
         ) AS wanted ON wanted.account = l.id

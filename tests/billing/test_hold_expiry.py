@@ -17,11 +17,18 @@ AGES = (timedelta(microseconds=-1), timedelta(0), timedelta(microseconds=1))  # 
 
 
 def test_the_queryset_and_the_sql_say_the_same_of_every_hold(acme: Any) -> None:
+    """The function of PostgreSQL too: it is asked for the credits."""
     account = Account.objects.get(tenant=acme, mode="live")
     due = set()
-    for state, pinned, unknown, age in product(Hold.State.values, (False, True), (False, True), AGES):
+    for credits, (state, pinned, unknown, age) in enumerate(product(Hold.State.values, (False, True), (False, True), AGES), 1):
         hold = Hold.objects.create(
-            account=account, credits=0, state=state, is_pinned=pinned, is_unknown=unknown, expires_at=NOW - age, created_at=NOW
+            account=account,
+            credits=credits,
+            state=state,
+            is_pinned=pinned,
+            is_unknown=unknown,
+            expires_at=NOW - age,
+            created_at=NOW,
         )
         if state == "held" and not pinned and not unknown and age >= timedelta(0):
             due.add(hold.id)
@@ -30,6 +37,10 @@ def test_the_queryset_and_the_sql_say_the_same_of_every_hold(acme: Any) -> None:
     at = plain(NOW) if connection.vendor == "sqlite" else NOW
     found = Hold.objects.raw(f"SELECT h.id FROM billing_hold AS h WHERE {due_sql('h', '%s')}", [at])
     assert {hold.id for hold in found} == due
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT billing_due_credits(%s, %s)", [account.id, NOW])
+            assert cursor.fetchone() == (sum(hold.credits for hold in Hold.objects.filter(id__in=due)),)
 
 
 def test_no_other_code_asks_whether_a_hold_is_due() -> None:
