@@ -22,7 +22,7 @@ from django.db import connection, transaction  # noqa: E402
 from benchmarks.seed import CREDITS, platform  # noqa: E402
 from billing.catalog.current import current_catalog  # noqa: E402
 from billing.catalog.usage import UsageRequest  # noqa: E402
-from billing.ledger import fast_path  # noqa: E402
+from billing.ledger import fast_path, fast_path_sql  # noqa: E402
 from billing.ledger.expiry import due_holds  # noqa: E402
 from billing.ledger.models import Account, Hold, Kind  # noqa: E402
 from billing.ledger.posting import database_now  # noqa: E402
@@ -106,8 +106,8 @@ def rows(target: Principal, use: UsageRequest) -> list[str]:
 
     open_hold = hold(target=target, use=use, actor="bench").hold.id
     return [
-        measured("hold", fast_path._HOLDS["tenant"], order),
-        measured("capture", fast_path._CAPTURE, lambda: (str(open_hold), str(uuid.uuid4()), "bench")),
+        measured("hold", fast_path_sql.HOLD["tenant", True], order),
+        measured("capture", fast_path_sql.CAPTURE[True], lambda: (str(open_hold), str(uuid.uuid4()), "bench")),
         expiry(),
     ]
 

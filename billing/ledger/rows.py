@@ -156,26 +156,31 @@ def _write_at_once(
 
 @cache
 def _statement(given: tuple[tuple[str, bool], ...]) -> Prepared:
-    """`given`: which kinds of rows there are, and whether more than one. A plan for one row finds it by its index."""
+    """`given`: which kinds of rows there are, and whether more than one. A plan for one row finds it by its index.
+
+    Of many rows the ids are named besides: a plan made while the table is small would join them by reading all of it.
+    """
     steps = ", ".join(f"written_{name} AS ({_step(name, are_many)})" for name, are_many in given)
     names = [name for name, _are_many in given]
     moved = "(SELECT count(*) FROM written_accounts)" if "accounts" in names else "0"
     entries = "written_entries" if "entries" in names else "(SELECT NULL::bigint AS account_id, 0 AS seq, 0 AS id)"
     return Prepared(
         f"WITH {steps} SELECT {moved}, account_id, seq, id FROM {entries} AS e",  # noqa: S608
-        ["json"] * len(given),
+        dict.fromkeys(names, "json"),
     )
 
 
 def _step(name: str, are_many: bool) -> str:
-    rows = "json_to_recordset(%s)" if are_many else "json_to_record(%s)"
+    rows = f"json_to_recordset(%({name})s)" if are_many else f"json_to_record(%({name})s)"
+    ids = f"SELECT id FROM {rows} AS named(id {'uuid' if name == 'ended' else 'bigint'})"  # noqa: S608
+    named = f" AND {{row}}.id = ANY (ARRAY({ids}))" if are_many else ""
     if name == "ended":
         return f"""
             UPDATE billing_hold AS h SET state = v.state, ended_at = v.ended_at, credits_released = v.credits_released,
                 spendable_at_end = v.spendable_at_end, end_reason = v.end_reason
             FROM {rows} AS v(id uuid, state text, ended_at timestamptz, credits_released bigint, spendable_at_end bigint,
                 end_reason text)
-            WHERE h.id = v.id
+            WHERE h.id = v.id{named.format(row="h")}
         """  # noqa: S608
     if name == "accounts":
         return f"""
@@ -183,8 +188,8 @@ def _step(name: str, are_many: bool) -> str:
                 last_entry_at = v.last_entry_at, last_hash = v.last_hash
             FROM {rows} AS v(id bigint, balance bigint, held bigint, last_seq bigint, last_entry_at timestamptz,
                 last_hash text, as_locked json)
-            WHERE a.id = v.id AND a.balance = (v.as_locked->>0)::bigint AND a.held = (v.as_locked->>1)::bigint
-                AND a.last_seq = (v.as_locked->>2)::bigint
+            WHERE a.id = v.id{named.format(row="a")} AND a.balance = (v.as_locked->>0)::bigint
+                AND a.held = (v.as_locked->>1)::bigint AND a.last_seq = (v.as_locked->>2)::bigint
             RETURNING 1
         """  # noqa: S608
     model = _MODELS[name]

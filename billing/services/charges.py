@@ -16,8 +16,8 @@ from billing.ledger.fast_path import Posted
 from billing.ledger.models import Charge, Kind
 from billing.ledger.posting import Posting
 from billing.ledger.targets import AccountRow, find_target, find_targets, with_mode
+from billing.services import gathering
 from billing.services.admission import admit_locked, use_fields
-from billing.services.gathering import gathering
 from billing.services.generation_charges import charge_of_hold
 from billing.services.generation_links import GenerationLink, check_link, generation_of, generations_of, may_name_generation
 from billing.services.permissions import billing_day
@@ -55,7 +55,7 @@ def _charge(*, target: Principal, use: UsageRequest, actor: str, idempotency_key
     order = _order(kept_catalog(), target, use, actor, idempotency_key)
     if order is not None:
         with suppress(IntegrityError):  # its key is taken: the long way finds the replay
-            if (made := gathering.charge(order)) is not None:
+            if (made := gathering.charges.write(order)) is not None:
                 failpoint("charge.after_commit")
                 return ChargeResult(made, made.spendable_after)
     return _charge_the_long_way(target=target, use=use, actor=actor, idempotency_key=idempotency_key)

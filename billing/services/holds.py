@@ -21,11 +21,12 @@ from billing.ledger.models import MAX_REASON_LENGTH, Charge, Hold, Kind
 from billing.ledger.posting import Posting, database_now
 from billing.ledger.rows import LockedAccount
 from billing.ledger.targets import find_target
+from billing.services import gathering
 from billing.services.admission import admit_locked, price_by_snapshot, use_fields
 from billing.services.permissions import FREE_STEPS, Admission
 from billing.services.replays import first_of_key, once
 from tenants.principal import Principal
-from waule.core.db.prepared import PreparedQuery
+from waule.core.db.prepared import IS_POSTGRESQL, PreparedQuery
 from waule.core.db.transactions import durable, in_current_transaction, retried
 from waule.core.errors import NotFound
 from waule.core.fail_points import failpoint
@@ -86,11 +87,17 @@ def _hold(
 ) -> HoldResult:
     """As a charge: one statement, else the long way."""
     order = fast_path.order_of(
-        kept_catalog(), target, use, actor=actor, idempotency_key=idempotency_key, expires_in_seconds=expires_in_seconds
+        kept_catalog(),
+        target,
+        use,
+        actor=actor,
+        idempotency_key=idempotency_key,
+        hold_seconds=expires_in_seconds,
+        pinned=pinned,
     )
     if order is not None:
         with suppress(IntegrityError):
-            if (made := fast_path.hold(order, seconds=expires_in_seconds, pinned=pinned)) is not None:
+            if (made := gathering.holds.write(order)) is not None:
                 failpoint("hold.after_commit")
                 return HoldResult(made, made.spendable_after)
     return _hold_the_long_way(
@@ -167,7 +174,7 @@ def capture(*, hold_id: str, use_changes: dict[str, Any] | None = None, actor: s
 def _capture_as_held(hold_id: str, actor: str) -> CaptureResult | None:
     """Return the usual capture: the final use is the one held for, and so is its price. None: the long way has to be taken."""
     key = parse_uuid(hold_id)
-    made = fast_path.capture(key, actor=actor) if key else None
+    made = gathering.captures.write(fast_path.Capture(key, actor)) if key and IS_POSTGRESQL else None
     return CaptureResult(made, 0, made.spendable_after) if made else None
 
 

@@ -13,7 +13,7 @@ from billing import services
 from billing.catalog.usage import UsageRequest
 from billing.ledger.models import Account, Charge, LedgerEntry
 from billing.reconciliation.checks import reconcile
-from billing.services.gathering import MOST_TOGETHER, gathering
+from billing.services.gathering import MOST_TOGETHER, charges
 from tenants.principal import Principal
 from tests.at_once import together
 from tests.catalog import priced_model
@@ -114,7 +114,7 @@ def test_what_the_database_refuses_of_one_stops_no_other_of_its_account(cloned_d
         asked = []
         for number, key in enumerate(["leads", "first", "second", "third"]):
             asked.append(pool.submit(charge, acme, key=key))
-            eventually(lambda number=number: len(gathering._waiting.get(str(acme.id), "-" * 9)) == number)
+            eventually(lambda number=number: len(charges._waiting.get(str(acme.id), "-" * 9)) == number)
         holder.rollback()
         holder.close()
         assert asked[0].result() == 999

@@ -17,7 +17,7 @@ LIMITS = {
     "by-apikey": (630, 1),
     "balance": (520, 1),
     "charge": (740, 1),
-    "hold and capture": (1090, 2),
+    "hold and capture": (1220, 2),
     "batch of one": (990, 1),
     "storage record": (610, 1),
     "models": (1000, 2),

@@ -18,7 +18,7 @@ from aiservices.generations.settlement import double_charges
 from aiservices.generations.settlement.payment import ACTOR
 from billing.catalog.current import Catalog
 from billing.catalog.usage import UsageRequest
-from billing.ledger import fast_path
+from billing.ledger import fast_path, fast_path_sql
 from storage.services import END_RESERVATIONS, HAS_NO_QUOTA
 from tenants.principal import Principal
 from waule.core.db.json_rows import as_json
@@ -44,7 +44,7 @@ _ROW = """
         '', %(route)s, false, '{{}}', '', %(request)s, 0, 0, %(worker)s, clock_timestamp() + make_interval(secs => %(lease)s),
         created_at, 0, 0 FROM held"""
 _BEGIN = {
-    kind: fast_path.hold_with(kind, _ROW.format(owner=kind), _BEGUN, only_if=only_if)
+    kind: fast_path_sql.hold_with(kind, _ROW.format(owner=kind), _BEGUN, only_if=only_if)
     for kind, only_if in (("tenant", HAS_NO_QUOTA.format(tenant="%(who)s")), ("user", "true"))
 }
 
@@ -62,7 +62,9 @@ _CLOSED = f""", closed AS (
         DELETE FROM aiservices_pendingresult AS p USING closed AS c WHERE p.generation_id = c.id
     )
     SELECT credits_charged, completed_at FROM closed"""  # noqa: S608
-_END = fast_path.capture_with(_LOCKED, _CLOSED, {"generation": "uuid", "attempt": "int", "outputs": "jsonb", "flags": "jsonb"})
+_END = fast_path_sql.capture_with(
+    _LOCKED, _CLOSED, {"generation": "uuid", "attempt": "int", "outputs": "jsonb", "flags": "jsonb"}
+)
 
 
 class KeyTaken(Exception):
@@ -78,7 +80,9 @@ def begin(made: Generation, *, catalog: Catalog, target: Principal, use: UsageRe
     """
     if not IS_POSTGRESQL or made.type != Generation.Type.IMAGE or made.is_billed_by_gateway:
         return False
-    order = fast_path.order_of(catalog, target, use, actor=actor, idempotency_key=str(made.id), expires_in_seconds=HOLD_SECONDS)
+    order = fast_path.order_of(
+        catalog, target, use, actor=actor, idempotency_key=str(made.id), hold_seconds=HOLD_SECONDS, pinned=True
+    )
     if order is None or order.offer.model_id != made.model_id:
         return False
     further = (
@@ -86,12 +90,12 @@ def begin(made: Generation, *, catalog: Catalog, target: Principal, use: UsageRe
         owner(), float(settings.JOB_LEASE_SECONDS),
     )  # fmt: skip
     try:
-        held = fast_path.hold_by(_BEGIN[order.kind], order, *further, seconds=HOLD_SECONDS, pinned=True)
+        held = fast_path.hold_by(_BEGIN[order.kind], order, *further)
     except IntegrityError as error:
         if made.idempotency_key is None:
             raise
         raise KeyTaken from error
-    if held is None:
+    if not isinstance(held, fast_path.Posted):
         return False
     made._state.adding = False
     made.hold_id, made.state, made.lease_owner = held.id, State.RUNNING, owner()
