@@ -17,7 +17,7 @@ from uuid import UUID
 from billing.catalog.current import Catalog
 from billing.catalog.offers import Offer, fingerprint_of, offer_of
 from billing.catalog.usage import UsageRequest
-from billing.ledger.fast_path_sql import CAPTURE, CAPTURE_MANY, CHARGE, CHARGE_MANY, HOLD, HOLD_MANY
+from billing.ledger import fast_path_sql
 from tenants.principal import Principal
 from waule.core.db.json_rows import as_json
 from waule.core.db.prepared import IS_POSTGRESQL, Prepared
@@ -124,7 +124,7 @@ def charge(order: Order, *, wait: bool = True) -> Posted | Undecided | None:
     Raises:
         IntegrityError: another charge of this account has its idempotency key.
     """
-    row = CHARGE[order.kind, wait].write(*_given(order), order.offer.description)
+    row = fast_path_sql.CHARGE[order.kind, wait].write(*_given(order), order.offer.description)
     return _posted(order, *row) if row else None
 
 
@@ -134,7 +134,7 @@ def hold(order: Order, *, wait: bool = True) -> Posted | Undecided | None:
     Raises:
         IntegrityError: another hold of this account has its idempotency key.
     """
-    return hold_by(HOLD[order.kind, wait], order)
+    return hold_by(fast_path_sql.HOLD[order.kind, wait], order)
 
 
 def hold_by(statement: Prepared, order: Order, *further: Any) -> Posted | Undecided | None:
@@ -145,7 +145,7 @@ def hold_by(statement: Prepared, order: Order, *further: Any) -> Posted | Undeci
 
 def capture(asked: Capture, *, wait: bool = True) -> Posted | Undecided | None:
     """End a hold by charging what it holds; None where the long way has to be taken."""
-    row = CAPTURE[wait].write(str(asked.hold_id), str(asked.id), asked.actor)
+    row = fast_path_sql.CAPTURE[wait].write(str(asked.hold_id), str(asked.id), asked.actor)
     return _captured(asked, *row) if row else None
 
 
@@ -155,19 +155,19 @@ def capture(asked: Capture, *, wait: bool = True) -> Posted | Undecided | None:
 
 def charge_many(orders: list[Order], *, wait: bool = True) -> list[Posted | Undecided | None]:
     """Make many charges, in their order, each as `charge`."""
-    return _each(orders, CHARGE_MANY[wait].rows(*_columns(orders)), _posted)
+    return _each(orders, fast_path_sql.CHARGE_MANY[wait].rows(*_columns(orders)), _posted)
 
 
 def hold_many(orders: list[Order], *, wait: bool = True) -> list[Posted | Undecided | None]:
     """Make many holds, in their order, each as `hold`."""
     further = [order.seconds for order in orders], [order.pinned for order in orders]
-    return _each(orders, HOLD_MANY[wait].rows(*_columns(orders), *further), _posted)
+    return _each(orders, fast_path_sql.HOLD_MANY[wait].rows(*_columns(orders), *further), _posted)
 
 
 def capture_many(asked: list[Capture], *, wait: bool = True) -> list[Posted | Undecided | None]:
     """Capture many holds, in their order, each as `capture`."""
     columns = [str(one.hold_id) for one in asked], [str(one.id) for one in asked], [one.actor for one in asked]
-    return _each(asked, CAPTURE_MANY[wait].rows(*columns), _captured)
+    return _each(asked, fast_path_sql.CAPTURE_MANY[wait].rows(*columns), _captured)
 
 
 # --- what they are given and answer ----------------------------------------------------------------------------------

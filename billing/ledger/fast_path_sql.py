@@ -127,8 +127,9 @@ def hold_with(kind: str, row: str, types: dict[str, str], *, only_if: str) -> Pr
     return Prepared(sql, {**_TO_HOLD, **types})
 
 
+# `IS TRUE` keeps the planner from the index of open holds, which looks empty while few are open.
+_IS_OPEN = f"(h.state = 'held') IS TRUE AND h.credits > 0 AND NOT h.is_free AND NOT ({due_sql('h', 'l.at')})"
 # The account is locked first, then the hold: whoever ends it meanwhile is seen by the second look at its state.
-# (`IS TRUE` keeps the planner from the index of open holds, which looks empty while few are open.)
 _CAPTURED = f"""
     WITH locked AS (
         SELECT a.id, a.balance, a.held, a.last_seq, a.last_hash, greatest(clock_timestamp(), a.last_entry_at) AS at
@@ -138,8 +139,7 @@ _CAPTURED = f"""
         UPDATE billing_hold AS h SET state = 'captured', ended_at = l.at, credits_released = 0,
             spendable_at_end = l.balance - l.held + CASE WHEN l.held = h.credits THEN 0 ELSE billing_due_credits(l.id, l.at) END
         FROM locked AS l{{only_with}}
-        WHERE h.id = %(hold)s AND h.account_id = l.id AND (h.state = 'held') IS TRUE AND h.credits > 0 AND NOT h.is_free
-          AND NOT ({due_sql("h", "l.at")})
+        WHERE h.id = %(hold)s AND h.account_id = l.id AND {_IS_OPEN}
         RETURNING h.*, l.last_hash, l.last_seq + 1 AS seq, l.balance - h.credits AS balance, l.at,
             h.spendable_at_end AS spendable, coalesce(nullif(h.operation, ''), 'capture') AS description
     ), moved AS (
@@ -272,8 +272,7 @@ _CAPTURED_MANY = f"""
     ), ended AS (
         UPDATE billing_hold AS h SET state = 'captured', ended_at = l.at, credits_released = 0, spendable_at_end = l.spendable
         FROM able AS l, given AS g
-        WHERE h.id = g.hold AND h.account_id = l.id AND (h.state = 'held') IS TRUE AND h.credits > 0 AND NOT h.is_free
-          AND NOT ({due_sql("h", "l.at")})
+        WHERE h.id = g.hold AND h.account_id = l.id AND {_IS_OPEN}
         RETURNING h.*, g.n, g.id AS charge, g.actor AS by, l.balance, l.last_seq, l.last_hash, l.at, l.spendable,
             coalesce(nullif(h.operation, ''), 'capture') AS description
     ), made AS MATERIALIZED (
