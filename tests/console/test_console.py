@@ -230,6 +230,31 @@ def test_a_page_that_is_forbidden_says_so_too(owner: Client) -> None:
     assert "You are not allowed to do this." in answer.content.decode()
 
 
+@pytest.mark.parametrize("address", ["/console/", "/admin/", "/"])
+def test_a_name_that_the_server_does_not_go_by_is_told(owner: Client, address: str) -> None:
+    answer = owner.get(address, headers={"Host": "elsewhere.example", "Accept-Language": "zh-hans"})
+    assert answer.status_code == 400
+    assert "elsewhere.example" in answer.content.decode()
+    assert "ALLOWED_HOSTS" in answer.content.decode()
+    told = Client().get("/internal/billing/balance", headers={"Host": "elsewhere.example"})
+    assert told.status_code == 400
+    assert "elsewhere.example" in told.json()["error"]
+
+
+@pytest.mark.parametrize("language", ["en", "zh-hans"])
+def test_a_page_that_breaks_names_the_line_of_the_log(owner: Client, settings: Any, language: str) -> None:
+    settings.BILLING_TIME_ZONE = "Nowhere/At all"
+    owner.raise_request_exception = False
+    answer = owner.get("/console/statement/", headers={"Accept-Language": language})
+    page = answer.content.decode()
+    assert answer.status_code == 500
+    with translation.override(language):
+        assert translation.gettext("Something went wrong on our side.") in page
+    assert f'<html lang="{language}">' in page
+    assert answer["X-Request-Id"] in page
+    assert 'href="/console/statement/"' in page
+
+
 @pytest.mark.parametrize("address", ["/console/login/", "/admin/login/"])
 def test_a_form_that_was_open_for_too_long_is_loaded_again(db: None, address: str) -> None:
     answer = Client(enforce_csrf_checks=True).post(address, {"username": "alice", "password": "x"})

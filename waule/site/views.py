@@ -5,11 +5,14 @@ from collections.abc import Callable
 from typing import Any
 
 from django.conf import settings
+from django.core.exceptions import DisallowedHost
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
+from django.template.loader import render_to_string
+from django.utils.translation import get_language
 from django.utils.translation import gettext as _
 from django.views import defaults
 from django.views.csrf import csrf_failure as csrf_page
@@ -75,9 +78,12 @@ def metrics(request: HttpRequest) -> HttpResponse:
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    host = request.META.get("HTTP_HOST", "")
+    unknown = _("This server does not go by the name %(host)s. Whoever runs it adds the name to ALLOWED_HOSTS.") % {"host": host}
+    error = errors.InvalidRequest(unknown if isinstance(exception, DisallowedHost) else None)
     if error_handler.speaks_json(request):
-        return error_handler.respond(errors.InvalidRequest(), request)
-    return defaults.bad_request(request, exception)
+        return error_handler.respond(error, request)
+    return _page_alone(request, error) or defaults.bad_request(request, exception)
 
 
 def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
@@ -102,7 +108,23 @@ def _refused(request: HttpRequest, error: errors.WauleError, **context: Any) -> 
 def server_error(request: HttpRequest) -> HttpResponse:
     if error_handler.speaks_json(request):
         return error_handler.respond(errors.WauleError(), request)
-    return defaults.server_error(request)
+    return _page_alone(request, errors.WauleError()) or defaults.server_error(request)
+
+
+def _page_alone(request: HttpRequest, error: errors.WauleError) -> HttpResponse | None:
+    """Return a page without the admin's frame, which asks for the user and the database: those may be what is missing."""
+    about = {
+        "title": str(error),
+        "is_our_fault": error.http_status >= 500,
+        "request_id": getattr(request, "request_id", ""),
+        "language": get_language(),
+        "again": request.path,
+    }
+    try:
+        return HttpResponse(render_to_string("failure.html", about), status=error.http_status)
+    except Exception:
+        logger.exception("a page for failures could not be drawn")
+        return None
 
 
 def csrf_failure(request: HttpRequest, reason: str = "", **kwargs: Any) -> HttpResponse:
