@@ -282,7 +282,10 @@ SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
 CSRF_TRUSTED_ORIGINS = ["{0.scheme}://{0.netloc}".format(urlsplit(PUBLIC_URL))]
 CSRF_FAILURE_VIEW = "waule.site.views.csrf_failure"
 SECURE_REDIRECT_EXEMPT = [r"^(healthz|readyz|metrics)$"]  # Django's own redirect comes after HttpsOnly and agrees with it
-SILENCED_SYSTEM_CHECKS = ["security.W004"]  # Django's own HSTS is not used: waule.core.http.https sends the header
+SILENCED_SYSTEM_CHECKS = [
+    "security.W004",  # Django's own HSTS is not used: waule.core.http.https sends the header
+    "models.W040",  # SQLite leaves columns out that an index carries besides: nobody has to do anything about it
+]
 HSTS_SECONDS = int(number("HSTS_SECONDS", 0, low=0, high=63_072_000))
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
