@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
 
-from django.db import DataError, IntegrityError, InternalError
+from django.db import DataError, IntegrityError, InternalError, connection
 
 from billing.ledger import fast_path
 from billing.ledger.fast_path import Capture, Order, Posted, Undecided
@@ -62,19 +62,24 @@ class Gathering(Generic[Asked]):
         self._waiting: dict[str, deque[_Call[Asked]]] = {}  # by `queue`; it is there while somebody leads a round for it
 
     def write(self, asked: Asked) -> Posted | None:
-        """Return what `one` returns, perhaps written together with others.
+        """Return what `one` returns, perhaps written together with others: not inside of a transaction, which may be taken back.
 
         Raises:
             IntegrityError: as there. Any other failure is raised for each that was to be written with it: nothing
             was, or (a connection lost while committing) only an idempotency key can tell what became of it.
         """
+        if connection.in_atomic_block:
+            return self._one_that_waits(asked)
         call = _Call(asked)
         if asked.queue not in self._waiting:
             self._take_part(EVERYBODY, call)
         if isinstance(call.made, Undecided):
             call = _Call(asked)
             self._take_part(asked.queue, call)
-        made = self._one(asked) if isinstance(call.made, Undecided) else call.made
+        return self._one_that_waits(asked) if isinstance(call.made, Undecided) else call.made
+
+    def _one_that_waits(self, asked: Asked) -> Posted | None:
+        made = self._one(asked)
         assert not isinstance(made, Undecided), "it was waited for"
         return made
 

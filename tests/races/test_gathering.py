@@ -5,7 +5,6 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import psycopg2
 import pytest
 from django.db import InternalError, connection
 
@@ -17,6 +16,7 @@ from billing.services.gathering import MOST_TOGETHER, charges
 from tenants.principal import Principal
 from tests.at_once import together
 from tests.catalog import priced_model
+from tests.live import connect
 from tests.waiting import eventually
 from waule.core.db.connection_pool import release_connection
 from waule.core.errors import WauleError
@@ -82,8 +82,7 @@ def test_a_locked_account_delays_no_other(cloned_db: Any, acme: Any, alice: Any)
     """More charges queue for it than one round takes, and all are made when the lock is gone."""
     priced_model("flash", base=1)
     waiting = MOST_TOGETHER + 20
-    settings = connection.settings_dict
-    holder = psycopg2.connect(dbname=settings["NAME"], user=settings["USER"], host=settings["HOST"], port=settings["PORT"])
+    holder = connect(connection.settings_dict["NAME"])
     with holder.cursor() as cursor:
         cursor.execute("SELECT 1 FROM billing_account WHERE tenant_id = %s AND mode = 'live' FOR UPDATE", [str(acme.id)])
     with ThreadPoolExecutor(waiting) as pool:
@@ -106,8 +105,7 @@ def test_what_the_database_refuses_of_one_stops_no_other_of_its_account(cloned_d
             "CREATE TRIGGER refuse BEFORE INSERT ON billing_charge FOR EACH ROW"
             " WHEN (NEW.idempotency_key = 'second') EXECUTE FUNCTION refuse()"
         )
-    settings = connection.settings_dict
-    holder = psycopg2.connect(dbname=settings["NAME"], user=settings["USER"], host=settings["HOST"], port=settings["PORT"])
+    holder = connect(connection.settings_dict["NAME"])
     with holder.cursor() as cursor:
         cursor.execute("SELECT 1 FROM billing_account WHERE tenant_id = %s AND mode = 'live' FOR UPDATE", [str(acme.id)])
     with ThreadPoolExecutor(4) as pool:

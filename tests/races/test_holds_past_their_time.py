@@ -5,7 +5,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import Any
 
-import psycopg2
 import pytest
 from django.db import connection
 
@@ -16,17 +15,13 @@ from billing.reconciliation.checks import reconcile
 from tenants.principal import Principal
 from tests.books import account_of, balance_and_held
 from tests.catalog import priced_model
+from tests.live import connect
+from tests.races.calls import waiting_for_locks
 from tests.waiting import eventually
 from waule.core.db.connection_pool import release_connection
 
 pytestmark = pytest.mark.skipif("connection.vendor != 'postgresql'", reason="SQLite writes one transaction at a time")
 USE: dict[str, Any] = {"use": UsageRequest(model="flash"), "actor": "test"}
-
-
-def waiting_for_locks() -> int:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'")
-        return int(cursor.fetchone()[0])
 
 
 def released(call: Callable[[], Any]) -> Any:
@@ -48,9 +43,7 @@ def while_it_is_tidied(cloned_db: Any, acme: Any) -> Iterator[Callable[[Callable
             account = account_of(acme)
             with connection.cursor() as cursor:
                 cursor.execute("UPDATE billing_hold SET expires_at = '2020-01-01' WHERE id = %s", [past.id])
-            settings = connection.settings_dict
-            server = {"dbname": settings["NAME"], "user": settings["USER"], "host": settings["HOST"], "port": settings["PORT"]}
-            with closing(psycopg2.connect(**server)) as holder:
+            with closing(connect(connection.settings_dict["NAME"])) as holder:
                 holder.cursor().execute("SELECT 1 FROM billing_account WHERE id = %s FOR UPDATE", [account.id])
                 tidied = pool.submit(released, services.expire_holds)
                 eventually(lambda: waiting_for_locks() == 1)

@@ -11,9 +11,8 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-import psycopg2
 import pytest
-from django.db import InternalError, connection
+from django.db import InternalError, connection, transaction
 from django.db.models import QuerySet
 
 from billing import services
@@ -26,6 +25,8 @@ from tenants.models import Tenant
 from tenants.principal import Principal
 from tests.books import account_of, give
 from tests.catalog import priced_model
+from tests.live import connect
+from tests.races.calls import waiting_for_locks
 from tests.waiting import eventually
 from waule.core.db.connection_pool import release_connection
 from waule.core.errors import WauleError
@@ -88,8 +89,7 @@ class Locks:
 
     def __call__(self, statement: str, *parameters: Any) -> Callable[[], None]:
         """Run a statement that locks; return what gives the lock back."""
-        settings = connection.settings_dict
-        holder = psycopg2.connect(dbname=settings["NAME"], user=settings["USER"], host=settings["HOST"], port=settings["PORT"])
+        holder = connect(connection.settings_dict["NAME"])
         self.kept.callback(holder.close)
         holder.cursor().execute(statement, parameters)
         return holder.rollback
@@ -209,6 +209,33 @@ def test_what_the_database_refuses_of_one_stops_no_other(owners: Any, verb: Verb
     with pytest.raises(InternalError, match="broken"):
         asked[4].result()
     assert verb.rows().count() == 5
+    assert reconcile().ok
+
+
+@both
+def test_who_is_inside_of_a_transaction_writes_nobody_elses(owners: Any, verb: Verb, lock: Locks, threads: Any) -> None:
+    """What it does may be taken back."""
+
+    def taken_back() -> None:
+        try:
+            with transaction.atomic():
+                target = Principal("tenant", str(owners[1].id))
+                getattr(services, verb.name)(target=target, use=CHARGE, actor="test")
+                transaction.set_rollback(True)
+        finally:
+            release_connection()
+
+    unlock = lock.table(verb)
+    (first,) = verb.gathered(threads, (owners[0],))
+    eventually(lambda: waiting_for_locks() == 1)
+    inside = threads.submit(taken_back)
+    eventually(lambda: waiting_for_locks() == 2)
+    last = threads.submit(verb, owners[2])
+    eventually(lambda: len(verb.waiting[EVERYBODY]) == 1)
+    unlock()
+    inside.result()
+    assert (first.result(), last.result()) == (9, 9)
+    assert verb.rows().count() == 2
     assert reconcile().ok
 
 
