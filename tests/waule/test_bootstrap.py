@@ -185,7 +185,11 @@ def test_a_server_takes_another_port_than_the_settings(live_waule: LiveWaule) ->
     eventually(answers, about=lambda: server.log)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP], ids=lambda number: number.name)
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGTERM, *(pytest.param(each, marks=pytest.mark.once) for each in (signal.SIGINT, signal.SIGHUP))],
+    ids=lambda number: number.name,
+)
 def test_told_to_end_it_takes_everything_along(up: Up, number: signal.Signals) -> None:
     run = up.start_and_wait("--no-demo")
     below = descendants(run.pid)
