@@ -5,6 +5,7 @@
 * `live_waule`: a server process on `cloned_db`; `standing_waule` is one for a whole file, for tests that share it.
 """
 
+import gc
 import shutil
 from collections import Counter
 from collections.abc import Iterator
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
 # No test fails because the machine is slow.
 hypothesis.settings.register_profile("any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("any machine")
+# Thousands of tests and the libraries stay to the end: looking through them for garbage as often as Python would took a
+# quarter of the time. (They are not frozen: some tests look for what there is by `gc.get_objects`.)
+gc.set_threshold(20_000, 20, 50)
 CLONES = {"cloned_db", "live_waule"}
 DATABASES = {"db", "transactional_db", "any_database", "standing_waule", "up", *CLONES}
 SLOW_WEIGHT = 20  # tests with a live server that take as long as one that is marked slow

@@ -11,8 +11,11 @@ from django.test import Client, RequestFactory
 from django.urls import reverse
 from unfold.contrib.filters.admin import AutocompleteSelectFilter
 
+from billing.catalog.models import BillingRule
 from tenants.models import ApiKey, Tenant, User
 from tests.admin.pages import LISTED, address
+from tests.catalog import image_model
+from waule.core.admin.base import MAX_NEW_ROWS
 
 VALUES = (
     *(
@@ -97,6 +100,17 @@ def test_forms(admin_client: Client, history: Tenant, model: type[models.Model])
                 with transaction.atomic():
                     seen(admin_client.post(page, sent), (page, value, sent))
                     transaction.set_rollback(True)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(("page", "there"), [("add", 0), ("change", 3)])
+def test_of_rows_below_a_form_no_more_are_read_than_may_be_new(admin_client: Client, page: str, there: int) -> None:
+    rule = BillingRule.objects.get(model=image_model(prices={"1K": 20, "2K": 30, "4K": 40}))
+    form = address(BillingRule, page, *([rule.pk] if there else []))
+    answer = admin_client.post(form, filled_in(admin_client, form) | {"prices-TOTAL_FORMS": str(2**31)})
+    (formset,) = [each.formset for each in answer.context["inline_admin_formsets"]]
+    assert len(formset.forms) == there + MAX_NEW_ROWS
+    assert f"{there + MAX_NEW_ROWS} forms" in str(formset.non_form_errors())
 
 
 @pytest.mark.parametrize("model", LISTED, **_id)

@@ -6,13 +6,13 @@ from django.contrib.auth.models import Group
 from billing.approvals.models import ApprovalRequest
 from billing.ledger.models import Account
 from tenants.models import User
-from tests.browser.conftest import PASSWORD, hashed, log_in
+from tests.browser.conftest import PASSWORD, log_in
 
 
 @pytest.fixture
 def ann_and_bob(any_database):
     for name in ("ann", "bob"):
-        user = User.objects.create(username=name, password=hashed(PASSWORD), is_staff=True)
+        user = User.objects.create_user(name, password=PASSWORD, is_staff=True)
         user.groups.add(Group.objects.get(name="finance"))
 
 

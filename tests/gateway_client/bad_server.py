@@ -7,6 +7,7 @@ import ssl
 import struct
 import threading
 import time
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -151,8 +152,16 @@ def endless(chunk: bytes = b"x" * 65536) -> Behaviour:
 
 
 def gzip_bomb(decoded_bytes: int) -> Behaviour:
-    """A small body that becomes a huge one."""
-    packed = gzip.compress(b'{"data": "' + b"0" * decoded_bytes + b'"}')
+    """A small body that becomes a huge one. It is never whole in this process, whose memory tests look at."""
+    packer, zeros = zlib.compressobj(wbits=-zlib.MAX_WBITS), b"0" * (1 << 20)
+    begin = packer.compress(b'{"data": "') + packer.flush(zlib.Z_FULL_FLUSH)
+    block = packer.compress(zeros) + packer.flush(zlib.Z_FULL_FLUSH)  # after a full flush it can be repeated
+    end = packer.compress(b'"}') + packer.flush()
+    count, checksum = decoded_bytes // len(zeros), zlib.crc32(b'{"data": "')
+    for _block in range(count):
+        checksum = zlib.crc32(zeros, checksum)
+    trailer = struct.pack("<II", zlib.crc32(b'"}', checksum), count * len(zeros) + 12)
+    packed = gzip.compress(b"")[:10] + begin + block * count + end + trailer
     return raw(head(200, {"Content-Encoding": "gzip", "Content-Type": "application/json"}, len(packed)) + packed)
 
 

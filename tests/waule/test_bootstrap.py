@@ -79,8 +79,14 @@ def command_line(pid: int) -> str:
 
 
 @pytest.fixture
-def up(tmp_path: Path) -> Iterator[Up]:
-    up = Up(tmp_path, Database.empty())
+def has_tables() -> bool:
+    """Whether the database was migrated before: most tests are not about that."""
+    return True
+
+
+@pytest.fixture
+def up(tmp_path: Path, has_tables: bool) -> Iterator[Up]:
+    up = Up(tmp_path, Database.clone() if has_tables else Database.empty())
     yield up
     for run in up.runs:
         below = descendants(run.pid)
@@ -92,6 +98,7 @@ def up(tmp_path: Path) -> Iterator[Up]:
     up.database.drop()
 
 
+@pytest.mark.parametrize("has_tables", [False], ids=["empty"])
 def test_from_nothing_to_a_running_server_and_again_without_a_change(up: Up) -> None:
     first = up.start_and_wait()
     assert stat.S_IMODE(up.env_file.stat().st_mode) == 0o600
@@ -178,7 +185,11 @@ def test_a_server_takes_another_port_than_the_settings(live_waule: LiveWaule) ->
     eventually(answers, about=lambda: server.log)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP], ids=lambda number: number.name)
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGTERM, *(pytest.param(each, marks=pytest.mark.once) for each in (signal.SIGINT, signal.SIGHUP))],
+    ids=lambda number: number.name,
+)
 def test_told_to_end_it_takes_everything_along(up: Up, number: signal.Signals) -> None:
     run = up.start_and_wait("--no-demo")
     below = descendants(run.pid)

@@ -11,6 +11,8 @@ from tests.settings import PROJECT
 from waule.core.errors import InvalidJSON, InvalidRequest
 from waule.core.http import strict_json
 
+pytestmark = pytest.mark.once  # no database is asked
+
 MIB = 1 << 20
 MAX_CPU_SECONDS, MAX_MIB = 2.0, 300
 WORST = {

@@ -1,7 +1,9 @@
 """How the admin looks: Unfold's settings, with the navigation in the operator's words."""
 
+from collections.abc import Callable
 from typing import Any
 
+from django.http import HttpRequest
 from django.templatetags.static import static
 from django.urls import reverse_lazy
 from django.utils.translation import gettext_lazy as _
@@ -16,6 +18,15 @@ def _item(title: Any, icon: str, url_name: str, permission: str = "") -> dict[st
     if permission:
         item["permission"] = lambda request: request.user.has_perm(permission)
     return item
+
+
+def _looked_up(navigation: list[dict[str, Any]]) -> Callable[[HttpRequest], list[dict[str, Any]]]:
+    """Return the navigation as a page shows it, each address looked up once: Unfold compares it with every tab's."""
+
+    def shown(request: HttpRequest) -> list[dict[str, Any]]:
+        return [group | {"items": [item | {"link": str(item["link"])} for item in group["items"]]} for group in navigation]
+
+    return shown
 
 
 UNFOLD: dict[str, Any] = {
@@ -127,3 +138,4 @@ UNFOLD: dict[str, Any] = {
         ],
     },
 }
+UNFOLD["SIDEBAR"]["navigation"] = _looked_up(UNFOLD["SIDEBAR"]["navigation"])

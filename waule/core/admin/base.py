@@ -1,7 +1,7 @@
 """The two kinds of admin pages: of things that are kept (`WauleAdmin`), and of things that happened (`HistoryAdmin`)."""
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import reduce
 from operator import or_
 from typing import Any, ClassVar, NamedTuple
@@ -31,6 +31,7 @@ from waule.core.crypto.encryption import EncryptedTextField
 from waule.core.ids import parse_uuid
 
 MAX_SEARCH_LENGTH = 200
+MAX_NEW_ROWS = 100  # below a form, sent at once
 
 
 class PageButton(NamedTuple):
@@ -207,6 +208,15 @@ class WauleAdmin(OwnLists, RelatedFields, ModelAdmin):
         for inline in inlines:
             inline.form = versioned(inline.form)
         return inlines
+
+    def get_formsets_with_inlines(self, request: HttpRequest, obj: Any = None) -> Iterator[tuple[Any, Any]]:
+        """Yield what reads the rows below a form: as many as there are and MAX_NEW_ROWS more, whatever number was sent."""
+        for formset, inline in super().get_formsets_with_inlines(request, obj):
+            if request.method == "POST":
+                there = 0 if obj is None else formset.model._default_manager.filter(**{formset.fk.name: obj}).count()
+                formset.absolute_max = there + MAX_NEW_ROWS
+                formset.max_num = min(formset.max_num, formset.absolute_max)
+            yield formset, inline
 
     def get_changelist_form(self, request: HttpRequest, **kwargs: Any) -> Any:
         return super().get_changelist_form(request, **{"form": versioned(ModelForm), **kwargs})
