@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 from django.db import connection
 
+from aiservices.generations.settlement import one_statement
 from billing import services
 from billing.catalog.usage import UsageRequest
+from billing.ledger import fast_path_sql
 from billing.ledger.models import LedgerEntry
 from billing.reconciliation.checks import reconcile
 from tenants.principal import Principal
@@ -19,6 +21,7 @@ from tests.live import connect
 from tests.races.calls import waiting_for_locks
 from tests.waiting import eventually
 from waule.core.db.connection_pool import release_connection
+from waule.core.db.prepared import Prepared
 
 pytestmark = pytest.mark.skipif("connection.vendor != 'postgresql'", reason="SQLite writes one transaction at a time")
 USE: dict[str, Any] = {"use": UsageRequest(model="flash"), "actor": "test"}
@@ -81,3 +84,13 @@ def test_the_balance_is_what_is_left_then(acme: Any, while_it_is_tidied: Any, ve
     balance, held = balance_and_held(acme)
     assert (balance, balance - held) == (1000 - spent, left)
     assert reconcile().ok
+
+
+def test_no_statement_that_waits_for_an_account_reads_its_holds_as_they_were() -> None:
+    """Each that says what is left asks the function, which looks when the account is locked."""
+    kept = (value for value in vars(fast_path_sql).values() if isinstance(value, dict))
+    statements = {one for each in (*kept, one_statement._BEGIN) for one in each.values() if isinstance(one, Prepared)}
+    assert len(statements) == 18  # charge and hold for two owners, capture, three of many, each waiting or not; images begin
+    for one in (*statements, one_statement._END):
+        assert "billing_due_credits(" in one.sql
+        assert "sum(h.credits)" not in one.sql
